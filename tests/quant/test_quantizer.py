@@ -1,0 +1,172 @@
+"""Tests of mpnas/quant/quantizer.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpnas.quant.format import FloatFormat, IntFormat, Pruned
+from mpnas.quant.granularity import PerChannel, PerTensor, Subgroup
+from mpnas.quant.qtensor import decode
+from mpnas.quant.quantizer import Quantizer, fake_quantize
+from mpnas.quant.scale.learned import LearnedStep
+from mpnas.quant.scale.moving import MovingAverage
+
+
+@pytest.mark.parametrize(
+    "x, expected", [(0.4, -0.4), (6.9, 0.1), (99.0, 7.0), (-99.0, -8.0)],
+    ids=["inside", "last_bin", "clipped_high", "clipped_low"],
+)
+def test_gradient_of_scale_is_lsq_eq_3(x, expected):
+    slope = jax.grad(lambda s: fake_quantize(jnp.array([x]), s, None, IntFormat(4)).sum())
+    np.testing.assert_allclose(slope(jnp.ones(1)), [expected], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "x, expected", [(0.4, 1), (6.9, 1), (7.0, 1), (-8.0, 1), (7.1, 0), (99.0, 0), (-8.1, 0)]
+)
+def test_gradient_of_values_is_one_up_to_the_bounds_and_zero_beyond(x, expected):
+    slope = jax.grad(lambda v: fake_quantize(v, jnp.ones(1), None, IntFormat(4)).sum())
+    assert slope(jnp.array([x])).tolist() == [expected]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 8, 16])
+@pytest.mark.parametrize("granularity", [PerTensor(), PerChannel()])
+def test_min_max_passes_the_whole_gradient_because_it_clips_nothing(bits, granularity):
+    quantizer = Quantizer(format=IntFormat(bits), granularity=granularity)
+    x = jnp.asarray(np.random.default_rng(bits).normal(size=(30, 40)), jnp.float32)
+    slope = jax.grad(lambda v: quantizer.quantize(v).sum())(x)
+    # scale * (1 / scale) is 1 to the last place; a clipped extreme would lose half or all of it.
+    np.testing.assert_allclose(slope, np.ones_like(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fmt, zero_point, x, expected",
+    [
+        (IntFormat(4), None, [0.24, -9.0, 9.0, 0.3], [0.0, -4.0, 3.5, 0.5]),
+        (IntFormat(4), None, [0.25, 0.75, -0.25, -0.75], [0.0, 1.0, 0.0, -1.0]),  # ties to even
+        (IntFormat(1), None, [0.01, 7.0, -0.01, -7.0], [0.25, 0.25, -0.25, -0.25]),
+        (IntFormat(2, False), None, [-1.0, 0.3, 0.9, 5.0], [0.0, 0.5, 1.0, 1.5]),
+        (IntFormat(2, False, False), 1.0, [-1.0, 0.0, 0.3, 5.0], [-0.5, 0.0, 0.5, 1.0]),
+    ],
+)
+def test_values_land_where_hand_calculation_puts_them(fmt, zero_point, x, expected):
+    shift = None if zero_point is None else jnp.array([zero_point])
+    assert fake_quantize(jnp.array(x), jnp.array([0.5]), shift, fmt).tolist() == expected
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3, 5, 8, 16]), st.booleans(), st.booleans()
+)
+def test_it_picks_the_nearest_of_all_representable_values(seed, bits, signed, symmetric):
+    rng = np.random.default_rng(seed)
+    fmt = IntFormat(bits, signed, symmetric)
+    scale = np.float32(rng.uniform(1e-3, 2))
+    zero_point = None if symmetric else np.float32(rng.integers(fmt.qmin, fmt.qmax + 1))
+    x = (rng.normal(size=64) * scale * fmt.max_level).astype(np.float32)
+    levels = np.arange(fmt.qmin, fmt.qmax + 1) - float(zero_point or 0) + fmt.offset
+    grid = float(scale) * levels
+    shift = None if zero_point is None else jnp.array([zero_point])
+    found = np.asarray(fake_quantize(jnp.asarray(x), jnp.array([scale]), shift, fmt), np.float64)
+    best = np.abs(x[:, None].astype(np.float64) - grid).min(axis=1)
+    np.testing.assert_allclose(np.abs(found - x), best, atol=1e-6 * np.abs(grid).max())
+
+
+def test_rank_mismatch_names_both_shapes():
+    with pytest.raises(ValueError, match=r"scale \(8,\) for x \(8, 64\)"):
+        fake_quantize(jnp.zeros((8, 64)), jnp.ones(8), None, IntFormat(4))
+
+
+def test_negative_values_that_round_to_zero_give_the_one_zero_that_codes_have():
+    x = jnp.array([-0.3, -0.0, 0.3, 7.0])
+    quantize = Quantizer(format=IntFormat(4)).quantize
+    assert not np.signbit(quantize(x)).any()
+    assert not np.signbit(jax.jit(quantize)(x)).any()
+
+
+@pytest.mark.parametrize(
+    "fmt", [IntFormat(16, False, False), IntFormat(16), IntFormat(8, True, False), IntFormat(1)],
+    ids=str,
+)
+def test_compiling_changes_no_bit_of_many_values(fmt):
+    # Many values: an expression that the compiler rewrites moves only those near a tie, but those
+    # by a whole step.
+    x = jnp.asarray(np.random.default_rng(7).uniform(-3, 5, 300_000), jnp.float32)
+    quantizer = Quantizer(format=fmt)
+    plain, stored = quantizer.quantize(x), jax.jit(quantizer.to_codes)(x)
+    for found in (jax.jit(quantizer.quantize)(x), decode(stored), jax.jit(decode)(stored)):
+        np.testing.assert_array_equal(
+            np.asarray(found).view(np.uint32), np.asarray(plain).view(np.uint32)
+        )
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_codes_are_those_of_onnx_quantize_linear(bits):
+    # Its definition, in NumPy: saturate(round_half_even(x / y_scale) + y_zero_point).
+    fmt = IntFormat(bits, signed=False, symmetric=False)
+    x = np.random.default_rng(bits).normal(size=20_000).astype(np.float32)
+    q = Quantizer(format=fmt).to_codes(jnp.asarray(x))
+    scale, zero_point = np.asarray(q.scale), np.asarray(q.zero_point)
+    expected = np.clip(np.rint(x / scale) + zero_point, fmt.qmin, fmt.qmax)
+    np.testing.assert_array_equal(q.codes, expected)
+
+
+def test_pruned_is_zero_with_zero_gradient_even_for_infinite_values():
+    quantizer = Quantizer(format=Pruned())
+    x = jnp.array([1.0, jnp.inf])
+    assert quantizer.quantize(x).tolist() == [0, 0]
+    assert jax.grad(lambda v: quantizer.quantize(v).sum())(x).tolist() == [0, 0]
+    assert (quantizer.bits, quantizer.init(x)) == (0, ({}, {}))
+
+
+def test_float_passes_values_and_gradients_unchanged():
+    quantizer = Quantizer(format=FloatFormat())
+    x = jnp.array([1.1, -2.7e-30])
+    np.testing.assert_array_equal(quantizer.quantize(x), x)
+    assert jax.grad(lambda v: quantizer.quantize(v).sum())(x).tolist() == [1, 1]
+    assert (quantizer.bits, quantizer.init(x)) == (32, ({}, {}))
+
+
+def test_bfloat16_values_are_computed_in_float32_and_returned_as_bfloat16():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=50), jnp.bfloat16)
+    quantizer = Quantizer(format=IntFormat(8))
+    found = quantizer.quantize(x)
+    assert found.dtype == jnp.bfloat16
+    exact = quantizer.quantize(x.astype(jnp.float32))
+    assert (found == exact.astype(jnp.bfloat16)).all()
+
+
+def test_observed_range_clips_later_values():
+    quantizer = Quantizer(format=IntFormat(8, signed=False), scale=MovingAverage())
+    params, stats = quantizer.init(jnp.array([0.0, 2.55]))
+    np.testing.assert_allclose(
+        quantizer.quantize(jnp.array([9.0, 0.014]), params, stats), [2.55, 0.01], rtol=1e-5
+    )
+
+
+def test_quantizers_are_static_under_jit():
+    run = jax.jit(lambda quantizer, x: quantizer.quantize(x), static_argnums=0)
+    x = jnp.array([0.1, 0.7])
+    np.testing.assert_array_equal(run(Quantizer(format=IntFormat(2)), x),
+                                  run(Quantizer(format=IntFormat(2)), x))
+    assert run._cache_size() == 1
+
+
+def test_a_population_is_a_leading_axis():
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(3, 4, 5)), jnp.float32)
+    quantizer = Quantizer(format=IntFormat(3), granularity=Subgroup(2), scale=LearnedStep())
+    params, stats = jax.vmap(quantizer.init)(x)
+    together = jax.vmap(quantizer.quantize)(x, params, stats)
+    for member in range(3):
+        alone = quantizer.quantize(x[member], {"step": params["step"][member]})
+        np.testing.assert_array_equal(together[member], alone)
+
+
+def test_zero_is_exact_under_asymmetric_ranges():
+    quantizer = Quantizer(format=IntFormat(3, signed=False, symmetric=False))
+    assert quantizer.quantize(jnp.array([-0.37, 0.0, 1.91]))[1] == 0
+    q = quantizer.to_codes(jnp.array([-0.37, 0.0, 1.91]))
+    assert q.codes[1] == q.zero_point[0] and decode(q)[1] == 0
