@@ -1,0 +1,13 @@
+"""A front for people: tables and a verdict in plain words; pictures are in `mpnas.report.plots`.
+
+Pictures are not re-exported, so that printing a table does not load Matplotlib.
+"""
+
+from mpnas.report.tables import (
+    bits_table, front_table, reference_table, rejected_table, text_of,
+)
+from mpnas.report.verdict import verdict
+
+__all__ = [
+    "bits_table", "front_table", "reference_table", "rejected_table", "text_of", "verdict",
+]
