@@ -1,0 +1,83 @@
+"""What can be chosen at one place of a network: a site, its candidates, and who decides together.
+
+A choice has `decisions x candidates` gates. One decision belongs to a whole layer, to each channel
+or to each subgroup of channels; every decision picks among the same ordered candidates.
+"""
+
+import dataclasses
+from typing import Literal
+
+from mpnas.quant import Granularity, PerChannel, PerTensor, Quantizer, Subgroup
+
+SiteKind = Literal["weight", "act", "mask"]
+GRANULARITY_NAMES = {PerTensor: "layer", PerChannel: "channel", Subgroup: "subgroup"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Presence:
+    """Candidate of a mask site: the channels are there (bits 1) or removed (bits 0)."""
+
+    bits: int
+
+
+Candidate = Quantizer | Presence
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One site with its candidates.
+
+    Attributes:
+      site: `stack1/conv2/kernel` (weight), `stack1/conv2/input` (act), `stem/channels` (mask).
+      kind: What is chosen: the precision of weights or activations, or which channels exist.
+      layers: Paths of the layers that it steers; several for tensors and channels that are shared.
+      candidates: Ordered by bits, lowest first; all distinct.
+      granularity: Which channels decide together; its axis refers to `shape`.
+      shape: Shape of what is chosen: the kernel's, `(1,)` for activations, `(channels,)` for masks.
+      parameters: Weights that the site holds (0 for activations and masks).
+      macs: Multiply-accumulates that the site takes part in, per sample.
+    """
+
+    site: str
+    kind: SiteKind
+    layers: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    granularity: Granularity
+    shape: tuple[int, ...]
+    parameters: int = 0
+    macs: int = 0
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """Bit-width of each candidate, ascending."""
+        return tuple(candidate.bits for candidate in self.candidates)
+
+    @property
+    def decisions(self) -> int:
+        """How many times the choice is made: once per group of `granularity`."""
+        return self.granularity.groups(self.shape)
+
+    @property
+    def removes(self) -> bool:
+        """Whether the lowest candidate removes channels (0 bits)."""
+        return self.kind != "act" and self.bits[0] == 0
+
+    @property
+    def granularity_name(self) -> str:
+        """`layer`, `channel` or `subgroup`, as in files."""
+        return GRANULARITY_NAMES[type(self.granularity)]
+
+    def describe(self) -> dict[str, object]:
+        """Plain data for files and tables."""
+        described: dict[str, object] = {
+            "kind": "activation" if self.kind == "act" else self.kind,
+            "layers": list(self.layers),
+            "granularity": self.granularity_name,
+            "decisions": self.decisions,
+            "candidates": list(self.bits),
+            "parameters": self.parameters,
+            "macs": self.macs,
+        }
+        if isinstance(self.granularity, Subgroup):
+            described["group_size"] = self.granularity.size
+        return described

@@ -1,0 +1,76 @@
+"""How much of a network is used: bits per channel and existing channels, from gates.
+
+The bridge between gates and everything that counts. It is written once for numpy and for JAX
+arrays (`x.__array_namespace__()`): with float gates under JAX it is differentiable, with one-hot
+float64 gates it is exact. A channel's existence is read from the site that can remove it, so the
+gradient of every cost reaches the layers before and after a removed channel.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mpnas.space.space import Gates, Space
+
+FLOAT_BITS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """Expected (or, with one-hot gates, exact) use of each layer.
+
+    Attributes:
+      weight_bits: Layer -> `(out_channels,)` bits of a weight of that output channel.
+      act_bits: Layer -> scalar bits of the activations that it reads.
+      out_alive: Group -> `(channels,)` share of existence, as seen by the layers that write it.
+      in_alive: The same as seen by the layers that read it. The two differ only while a cost is
+        linearised, when the reading side is held fixed.
+    """
+
+    weight_bits: Mapping[str, Any]
+    act_bits: Mapping[str, Any]
+    out_alive: Mapping[str, Any]
+    in_alive: Mapping[str, Any]
+
+
+def alive_channels(space: Space, gates: Gates) -> dict[str, Any]:
+    """Group -> `(channels,)` share of existence, for the groups whose channels can be removed."""
+    return {
+        group: 1 - gates[site][space.channel_decision[site], 0] for group, site in space.remover.items()
+    }
+
+
+def usage(space: Space, gates: Gates, *, in_alive: Mapping[str, Any] | None = None) -> Usage:
+    """What the gates make of each layer.
+
+    Args:
+      space: The space that the gates belong to.
+      gates: Site -> `(decisions, candidates)`; each row sums to 1.
+      in_alive: Existence of input channels to use instead of the gates' own.
+    """
+    xp = next(iter(gates.values())).__array_namespace__() if gates else np
+    removable = alive_channels(space, gates)
+    out_alive = {
+        name: removable.get(name, xp.ones(group.size)) for name, group in space.work.groups.items()
+    }
+    in_alive = out_alive if in_alive is None else {**out_alive, **in_alive}
+    weight_bits = {}
+    act_bits = {}
+    for layer in space.work.layers:
+        site = space.weight_site.get(layer.path)
+        bits = xp.full(layer.out_channels, float(FLOAT_BITS))
+        if site is not None:
+            unit = xp.asarray(space.choices[site].bits, dtype=gates[site].dtype)
+            bits = (gates[site] @ unit)[space.channel_decision[site]]
+        if space.remover.get(layer.out_group, site) != site:
+            # A mask that several layers share decides on these channels, not this layer's bits.
+            bits = bits * in_alive[layer.out_group]
+        weight_bits[layer.path] = bits
+        act = space.act_site.get(layer.path)
+        act_bits[layer.path] = xp.asarray(float(FLOAT_BITS))
+        if act is not None:
+            unit = xp.asarray(space.choices[act].bits, dtype=gates[act].dtype)
+            act_bits[layer.path] = gates[act][0] @ unit
+    return Usage(weight_bits=weight_bits, act_bits=act_bits, out_alive=out_alive, in_alive=in_alive)
