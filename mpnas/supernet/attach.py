@@ -1,0 +1,243 @@
+"""Attaching: the user's network with choices in its hooks, driven by plain pytrees.
+
+A `Supernet` is the attached network taken apart into what never changes (structure, space) and the
+four pytrees that a training step moves: weights, ranges, statistics, and the gates that a controller
+produces. Ranges and gates are keyed by site, so that layers that share a tensor share its range; they
+are put into the model's leaves at every call. The user's model is cloned and never changed.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mpnas.space import Choice, Gates, Rule, Space, alive_channels, build_space
+from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam, range_entries
+from mpnas.supernet.trace import HOOKS, leaf_name, module_at, trace
+
+Ranges = Mapping[str, Mapping[str, Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The arrays of a supernet, each a pytree that a step may change.
+
+    Attributes:
+      params: The network's own parameters, as an nnx state.
+      ranges: Site -> `<bits>/<name>` -> learned scale quantities `(scale groups,)`.
+      stats: Everything else in the network: batch statistics, observed ranges, random streams.
+    """
+
+    params: Any
+    ranges: Ranges
+    stats: Any
+
+
+jax.tree_util.register_dataclass(Parts, data_fields=["params", "ranges", "stats"], meta_fields=[])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Supernet:
+    """An attached network: its space, its structure in both modes, and its first arrays.
+
+    Compared and hashed by identity, so that it can be a static argument of a jitted step.
+
+    Attributes:
+      space: What may vary.
+      parts: The arrays at the time of attaching.
+      slots: Layer path -> the path of its `MixedProduct` in the model.
+    """
+
+    space: Space
+    parts: Parts
+    slots: Mapping[str, str]
+    _train: Any
+    _eval: Any
+    _record: Any
+    _gates: Any
+    _ranges: Any
+
+    @property
+    def variable_kinds(self) -> tuple[type, type]:
+        """The kinds of variable that calls put into the model, beside its own: gates and ranges."""
+        return Gate, RangeParam
+
+    def apply(
+        self, parts: Parts, gates: Gates, x: Float[Array, "batch ..."], *, train: bool
+    ) -> tuple[Float[Array, "batch classes"], Any]:
+        """Outputs and new statistics of the mixture that `gates` describe.
+
+        Args:
+          parts: Weights, ranges and statistics.
+          gates: Site -> `(decisions, candidates)`.
+          x: Input batch.
+          train: Batch statistics from this batch, and updated; else the running ones, unchanged.
+        """
+        model = self.module(parts, gates, train=train)
+        output = model(x)
+        return output, nnx.state(model, nnx.Not(nnx.Any(nnx.Param, Gate, RangeParam)))
+
+    def module(self, parts: Parts, gates: Gates, *, train: bool = False) -> Any:
+        """The model itself with these arrays in place: an nnx module like the user's."""
+        graph = self._train if train else self._eval
+        gate_state = _filled(self._gates, self._gate_leaves(gates))
+        range_state = _filled(self._ranges, self._range_leaves(parts.ranges))
+        return nnx.merge(graph, parts.params, gate_state, range_state, parts.stats, copy=True)
+
+    def calibrated(self, parts: Parts, x: Float[Array, "batch ..."]) -> Parts:
+        """Parts whose ranges fit this batch, seen through the unquantised network in evaluation mode.
+
+        A layer that is called several times keeps the ranges of its last call.
+        """
+        gates = {s: jnp.eye(len(c.bits))[jnp.full(c.decisions, -1)] for s, c in self.space.choices.items()}
+        gate_state = _filled(self._gates, self._gate_leaves(gates))
+        range_state = _filled(self._ranges, self._range_leaves(parts.ranges))
+        model = nnx.merge(self._record, parts.params, gate_state, range_state, parts.stats, copy=True)
+        model(x)
+        stats = nnx.state(model, nnx.Not(nnx.Any(nnx.Param, Gate, RangeParam)))
+        ranges = _ranges_by_site(self.space, self.slots, nnx.state(model, RangeParam))
+        return Parts(parts.params, ranges, stats)
+
+    def kernels(self, params: Any) -> dict[str, Array]:
+        """Weight site -> kernel."""
+        leaves = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+        return {site: leaves[site] for site in self.space.weight_site.values()}
+
+    def quantized_kernels(self, parts: Parts) -> dict[str, tuple[Array, ...]]:
+        """Weight site -> the kernel under each candidate, in the order of the candidates."""
+        kernels = self.kernels(parts.params)
+        return {
+            site: tuple(
+                candidate.quantize(  # type: ignore[union-attr]
+                    kernel, range_entries(parts.ranges[site], candidate.bits)
+                )
+                for candidate in self.space.choices[site].candidates
+            )
+            for site, kernel in kernels.items()
+        }
+
+    def distortions(self, parts: Parts) -> dict[str, Float[Array, "decisions candidates"]]:
+        """Weight site -> `||Q_k(w) - w||^2` of each decision's weights under each candidate."""
+        kernels = self.kernels(parts.params)
+        return {
+            site: jnp.stack(
+                [
+                    self.space.choices[site].granularity.reduce((q - kernels[site]) ** 2, jnp.sum)
+                    for q in quantized
+                ],
+                axis=1,
+            )
+            for site, quantized in self.quantized_kernels(parts).items()
+        }
+
+    def _gate_leaves(self, gates: Gates) -> dict[str, Array]:
+        leaves = {}
+        alive = alive_channels(self.space, gates)
+        for path, slot in self.slots.items():
+            if path in self.space.weight_site:
+                leaves[f"{slot}/weight_gates"] = gates[self.space.weight_site[path]]
+            if path in self.space.act_site:
+                leaves[f"{slot}/act_gates"] = gates[self.space.act_site[path]]
+            layer = self.space.work.layer[path]
+            if layer.in_axis is not None and layer.in_group in alive:
+                leaves[f"{slot}/in_alive"] = alive[layer.in_group]
+        return leaves
+
+    def _range_leaves(self, ranges: Ranges) -> dict[str, Array]:
+        leaves = {}
+        for path, slot in self.slots.items():
+            for kind, sites in (("weight", self.space.weight_site), ("act", self.space.act_site)):
+                if path in sites:
+                    for name, value in ranges[sites[path]].items():
+                        leaves[f"{slot}/{kind}_ranges/{name}"] = value
+        return leaves
+
+
+def attach(
+    model: nnx.Module,
+    example: Any,
+    rules: Iterable[Rule],
+    *,
+    input_low: float | None = None,
+) -> Supernet:
+    """A supernet over a clone of `model`, with the choices that the rules open.
+
+    Args:
+      model: Any nnx module called as `model(x)`; it is not changed.
+      example: An input batch `(batch, ...)`.
+      rules: Which layers are searched and how; later rules win.
+      input_low: Smallest possible input, if known; 0 lets the first layers use unsigned activations.
+
+    Raises:
+      SearchSpaceError: a rule that matches nothing, or asks for what the network cannot do.
+      UnsupportedOperationError: the network's work cannot be known before it runs.
+    """
+    work = trace(model, example, input_low=input_low)
+    space = build_space(work, rules)
+    attached = nnx.clone(model)
+    slots = {}
+    for layer in work.layers:
+        weight = space.choices.get(space.weight_site.get(layer.path, ""))
+        act = space.choices.get(space.act_site.get(layer.path, ""))
+        masked = layer.in_axis is not None and layer.in_group in space.remover
+        if weight is None and act is None and not masked:
+            continue
+        slots[layer.path] = f"{layer.path}/{_hook(attached, layer.path, weight, act, masked, space)}"
+    attached.train()
+    graph, *states = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)
+    params, gates, ranges, stats = states
+    attached.eval()
+    evaluated = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)[0]
+    attached.set_attributes(MixedProduct, recording=True, raise_if_not_found=False)
+    recording = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)[0]
+    return Supernet(
+        space=space,
+        parts=Parts(params, _ranges_by_site(space, slots, ranges), stats),
+        slots=slots,
+        _train=graph,
+        _eval=evaluated,
+        _record=recording,
+        _gates=gates,
+        _ranges=ranges,
+    )
+
+
+def _hook(
+    attached: nnx.Module, path: str, weight: Choice | None, act: Choice | None, masked: bool, space: Space
+) -> str:
+    """Put a `MixedProduct` into the layer's hook; returns the hook's name."""
+    module = module_at(attached, path)
+    layer = space.work.layer[path]
+    hook = next(name for name in HOOKS if hasattr(module, name))
+    default = jax.lax.conv_general_dilated if hook == HOOKS[0] else jax.lax.dot_general
+    mixed = MixedProduct(
+        getattr(module, hook) or default,
+        module.kernel[...],
+        weight=weight,
+        act=act,
+        in_axis=layer.in_axis,
+        in_mask=layer.in_channels if masked else None,
+    )
+    setattr(module, hook, nnx.data(mixed))
+    return hook
+
+
+def _ranges_by_site(space: Space, slots: Mapping[str, str], state: Any) -> dict[str, dict[str, Array]]:
+    """Ranges by site from the model's leaves; the first layer of a shared tensor counts."""
+    leaves = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]}
+    ranges = {}
+    for site, choice in space.choices.items():
+        if choice.kind != "mask":
+            prefix = f"{slots[choice.layers[0]]}/{choice.kind}_ranges/"
+            ranges[site] = {n[len(prefix) :]: v for n, v in leaves.items() if n.startswith(prefix)}
+    return ranges
+
+
+def _filled(state: Any, leaves: Mapping[str, Array]) -> Any:
+    """`state` with the named leaves in place; the others keep their values."""
+    flat, treedef = jax.tree_util.tree_flatten_with_path(state)
+    return jax.tree_util.tree_unflatten(treedef, [leaves.get(leaf_name(p), v) for p, v in flat])
