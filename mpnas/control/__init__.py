@@ -1,0 +1,27 @@
+"""Who produces gates, and when: relaxations by gradient, proposers by question and answer."""
+
+from mpnas.control.base import Arch, Proposer, Relaxation, mean_entropy, undecided_share
+from mpnas.control.dbp import DBP
+from mpnas.control.gumbel import Gumbel
+from mpnas.control.random import Random
+from mpnas.control.schedule import Exponential, Ramp
+from mpnas.control.uniform import Uniform
+
+RELAXATIONS: dict[str, type] = {"gumbel": Gumbel, "dbp": DBP}
+PROPOSERS: dict[str, type] = {"uniform": Uniform, "random": Random}
+
+__all__ = [
+    "DBP",
+    "PROPOSERS",
+    "RELAXATIONS",
+    "Arch",
+    "Exponential",
+    "Gumbel",
+    "Proposer",
+    "Ramp",
+    "Random",
+    "Relaxation",
+    "Uniform",
+    "mean_entropy",
+    "undecided_share",
+]

@@ -1,0 +1,149 @@
+"""Who produces gates: relaxations, driven by gradients, and proposers, driven by answers.
+
+A controller sees choices (how many decisions, which bit-widths) and never a network or a cost. It is
+a frozen dataclass; everything that changes is in the `Arch` that it makes and gets back.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mpnas.space import Assignment, Choice, Gates, Space
+
+Choices = Mapping[str, Choice]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arch:
+    """State of a relaxation.
+
+    Attributes:
+      logits: Trained by gradient, a pytree of float arrays.
+      memory: Changed only by events, a pytree of arrays.
+    """
+
+    logits: Any
+    memory: Any
+
+
+jax.tree_util.register_dataclass(Arch, data_fields=["logits", "memory"], meta_fields=[])
+
+
+class Relaxation(Protocol):
+    """Gates from trained logits; all methods are pure and can be jitted."""
+
+    def init(self, choices: Choices) -> Arch:
+        """State before the first step."""
+        ...
+
+    def gates(self, arch: Arch, choices: Choices, *, progress: Any, key: Any) -> dict[str, Array]:
+        """Site -> `(decisions, candidates)` for one step; each row sums to 1.
+
+        Args:
+          arch: The state; only its logits carry gradients.
+          choices: Those that `init` saw.
+          progress: Share of the search that is done, in [0, 1]; may be traced.
+          key: Randomness of this step; the same key gives the same gates.
+        """
+        ...
+
+    def probabilities(self, arch: Arch, choices: Choices) -> dict[str, Array]:
+        """Site -> `(decisions, candidates)`: how likely each candidate is picked, without noise.
+
+        Expected costs, entropies and the final preference are taken from these.
+        """
+        ...
+
+    def regularizer(self, arch: Arch, choices: Choices, distortions: Callable[[], Gates]) -> Any:
+        """A scalar to add to the loss of the logits.
+
+        Args:
+          arch: The state.
+          choices: Those that `init` saw.
+          distortions: Called only if needed: weight site -> `(decisions, candidates)` of `||Q_k(w) - w||^2`.
+        """
+        ...
+
+    def event(self, arch: Arch, choices: Choices, *, over_budget: Any, progress: Any) -> Arch:
+        """The state after each step's update: projections and discrete jumps.
+
+        Args:
+          arch: The state after the optimizer's update.
+          choices: Those that `init` saw.
+          over_budget: Whether any expected cost is above its limit; a boolean, may be traced.
+          progress: As in `gates`.
+        """
+        ...
+
+
+class Proposer(Protocol):
+    """Assignments on request, better ones the more answers it has heard."""
+
+    def init(self, space: Space) -> Any:
+        """Memory before the first question."""
+        ...
+
+    def ask(
+        self,
+        memory: Any,
+        space: Space,
+        rng: np.random.Generator,
+        count: int,
+        price: Callable[[Assignment], Mapping[str, float]],
+        limits: Mapping[str, float],
+    ) -> list[Assignment]:
+        """`count` assignments to try.
+
+        Args:
+          memory: What `init` or the last `tell` returned.
+          space: What can be chosen.
+          rng: Randomness of this question; the same state gives the same assignments.
+          count: How many, >= 0.
+          price: Assignment -> exact cost by name, for every name in `limits`.
+          limits: Cost name -> largest allowed cost. A proposer that searches keeps within them; a
+            fixed point of reference (`Uniform`) does not look at them.
+
+        Raises:
+          BudgetError: no assignment within `limits` was found.
+        """
+        ...
+
+    def tell(self, memory: Any, results: Sequence[tuple[Assignment, Mapping[str, float]]]) -> Any:
+        """Memory after hearing the metrics of assignments that were asked."""
+        ...
+
+
+def mean_entropy(probabilities: Gates) -> Any:
+    """Mean over decisions of the entropy of the choice, as a share of its maximum; in [0, 1]."""
+    total: Any = 0.0
+    count = 0
+    for p in probabilities.values():
+        if p.shape[1] > 1:
+            total = total - jnp.sum(p * jnp.log(p + 1e-12)) / jnp.log(p.shape[1])
+            count += p.shape[0]
+    return total / max(count, 1)
+
+
+def undecided_share(probabilities: Gates, threshold: float = 0.9) -> Any:
+    """Share of decisions whose likeliest candidate has less than `threshold`; in [0, 1]."""
+    total: Any = 0.0
+    count = 0
+    for p in probabilities.values():
+        total = total + jnp.sum(jnp.max(p, axis=1) < threshold)
+        count += p.shape[0]
+    return total / max(count, 1)
+
+
+def even_logits(choices: Choices, lean: float) -> dict[str, Float[Array, "decisions candidates"]]:
+    """Logits in proportion to the bit-width, `lean` at the widest candidate."""
+    return {
+        site: jnp.tile(
+            lean * jnp.asarray(choice.bits, jnp.float32) / max(*choice.bits, 1), (choice.decisions, 1)
+        )
+        for site, choice in choices.items()
+    }

@@ -1,0 +1,273 @@
+"""Tests of mpnas/control: what every relaxation and every proposer promises.
+
+A new relaxation is one new row in `RELAXATIONS`, a new proposer one in `PROPOSERS`.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mpnas import control
+from mpnas.control import DBP, Arch, Exponential, Gumbel, Random, Uniform, mean_entropy, undecided_share
+from mpnas.cost import COSTS, achievable, measure
+from mpnas.space import Rule, build_space
+from mpnas.supernet import trace
+
+RELAXATIONS = {
+    "gumbel": Gumbel(),
+    "gumbel_hard": Gumbel(hard=True),
+    "gumbel_cold": Gumbel(tau=Exponential(1e-2, 1e-3)),
+    "gumbel_even": Gumbel(lean=0.0),
+    "dbp": DBP(),
+    "dbp_plain": DBP(threshold=0.3, distortion_weight=0.0),
+}
+PROPOSERS = {
+    "uniform": Uniform(),
+    "uniform_2": Uniform(2),
+    "random": Random(),
+    "random_flat": Random(spread=0.0),
+}
+EXACT = {"gumbel_hard", "dbp", "dbp_plain"}  # gates are exactly one-hot
+EVERY_RELAXATION = pytest.mark.parametrize("name", RELAXATIONS)
+EVERY_PROPOSER = pytest.mark.parametrize("proposer", PROPOSERS.values(), ids=PROPOSERS.keys())
+PROGRESSES = (0.0, 0.25, 0.5, 1.0)
+
+
+class Net(nnx.Module):
+    """Two layers that are added, and a head."""
+
+    def __init__(self, rngs):
+        self.first = nnx.Linear(4, 6, rngs=rngs)
+        self.second = nnx.Linear(6, 6, rngs=rngs)
+        self.head = nnx.Linear(6, 3, rngs=rngs)
+
+    def __call__(self, x):
+        x = jax.nn.relu(self.first(x))
+        return self.head(x + jax.nn.relu(self.second(x)))
+
+
+@functools.cache
+def space():
+    model = nnx.eval_shape(lambda: Net(nnx.Rngs(0)))
+    rules = [
+        Rule(match="*", weights=(0, 2, 4, 8), activations=(4, 8), granularity="channel"),
+        Rule(match="head", weights=(8,), granularity="layer"),
+    ]
+    made = build_space(trace(model, jax.ShapeDtypeStruct((1, 4), jnp.float32)), rules)
+    assert {choice.kind for choice in made.choices.values()} == {"weight", "act", "mask"}
+    return made
+
+
+def choices():
+    return space().choices
+
+
+def undecided(relaxation, seed=0):
+    """A state in the middle of a search: every logit, or beta, somewhere in (0.2, 0.8)."""
+    draw = np.random.default_rng(seed)
+    arch = relaxation.init(choices())
+    logits = jax.tree.map(lambda a: jnp.asarray(draw.uniform(0.2, 0.8, a.shape), a.dtype), arch.logits)
+    return Arch(logits, arch.memory)
+
+
+def gates_of(name, *, progress=0.5, key=0, arch=None):
+    relaxation = RELAXATIONS[name]
+    arch = undecided(relaxation) if arch is None else arch
+    return relaxation.gates(arch, choices(), progress=progress, key=jax.random.key(key))
+
+
+def test_every_controller_of_the_package_is_in_a_table():
+    assert {type(member) for member in RELAXATIONS.values()} == set(control.RELAXATIONS.values())
+    assert {type(member) for member in PROPOSERS.values()} == set(control.PROPOSERS.values())
+
+
+@EVERY_RELAXATION
+@pytest.mark.parametrize("progress", PROGRESSES)
+def test_rows_of_gates_sum_to_one_and_lie_between_zero_and_one(name, progress):
+    for gates in gates_of(name, progress=progress).values():
+        np.testing.assert_allclose(gates.sum(axis=1), 1, rtol=1e-5)
+        assert np.all(gates >= 0) and np.all(gates <= 1 + 1e-6)
+
+
+@EVERY_RELAXATION
+def test_gates_and_probabilities_have_a_row_per_decision_and_a_column_per_candidate(name):
+    relaxation = RELAXATIONS[name]
+    shapes = {site: (choice.decisions, len(choice.bits)) for site, choice in choices().items()}
+    for arch in (relaxation.init(choices()), undecided(relaxation)):
+        for made in (gates_of(name, arch=arch), relaxation.probabilities(arch, choices())):
+            assert {site: values.shape for site, values in made.items()} == shapes
+            assert all(values.dtype == jnp.float32 for values in made.values())
+
+
+@EVERY_RELAXATION
+def test_probabilities_are_finite_in_the_unit_interval_and_sum_to_one(name):
+    relaxation = RELAXATIONS[name]
+    for arch in (relaxation.init(choices()), undecided(relaxation)):
+        for values in relaxation.probabilities(arch, choices()).values():
+            assert np.all(np.isfinite(values)) and np.all(values >= 0) and np.all(values <= 1)
+            np.testing.assert_allclose(values.sum(axis=1), 1, rtol=1e-6)
+
+
+@EVERY_RELAXATION
+def test_probabilities_stay_finite_for_extreme_logits(name):
+    relaxation = RELAXATIONS[name]
+    for far in (-1e4, 1e4):
+        arch = undecided(relaxation)
+        pushed = Arch(jax.tree.map(lambda a: a * far, arch.logits), arch.memory)
+        settled = relaxation.event(pushed, choices(), over_budget=True, progress=0.5)
+        for values in relaxation.probabilities(settled, choices()).values():
+            assert np.all(np.isfinite(values)) and np.all(values >= 0) and np.all(values <= 1)
+
+
+@EVERY_RELAXATION
+def test_same_key_gives_the_same_gates_and_another_key_others(name):
+    first, again, other = gates_of(name, key=3), gates_of(name, key=3), gates_of(name, key=4)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert any(np.any(first[site] != other[site]) for site in first)
+
+
+@EVERY_RELAXATION
+def test_sites_of_one_shape_do_not_share_their_noise(name):
+    relaxation = RELAXATIONS[name]
+    arch = undecided(relaxation)
+    even = Arch(jax.tree.map(lambda a: jnp.full_like(a, 0.5), arch.logits), arch.memory)
+    gates = gates_of(name, arch=even)
+    assert np.any(gates["first/kernel"] != gates["second/kernel"])
+
+
+@EVERY_RELAXATION
+def test_step_is_compiled_once_for_every_progress_key_and_state(name):
+    relaxation, traces = RELAXATIONS[name], []
+
+    @jax.jit
+    def step(arch, progress, key, over):
+        traces.append(1)
+        gates = relaxation.gates(arch, choices(), progress=progress, key=key)
+        arch = relaxation.event(arch, choices(), over_budget=over, progress=progress)
+        return gates, relaxation.probabilities(arch, choices()), arch
+
+    arch = relaxation.init(choices())
+    for number, progress in enumerate(PROGRESSES):
+        gates, _, after = step(arch, progress, jax.random.key(number), number % 2 == 0)
+        assert jax.tree.structure(after) == jax.tree.structure(arch)
+        arch = jax.tree.map(lambda old, new: new.astype(old.dtype), arch, after)
+    assert len(traces) == 1
+    eager = relaxation.gates(arch, choices(), progress=1.0, key=jax.random.key(9))
+    compiled = step(arch, 1.0, jax.random.key(9), False)[0]
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), eager, compiled)
+
+
+@EVERY_RELAXATION
+def test_event_keeps_shapes_and_types(name):
+    relaxation = RELAXATIONS[name]
+    arch = undecided(relaxation)
+    after = relaxation.event(arch, choices(), over_budget=jnp.asarray(True), progress=0.5)
+    same = jax.tree.map(lambda a, b: a.shape == b.shape and a.dtype == b.dtype, arch, after)
+    assert all(jax.tree.leaves(same))
+
+
+@EVERY_RELAXATION
+def test_every_undecided_logit_feels_a_loss_of_its_gates(name):
+    relaxation = RELAXATIONS[name]
+    arch, draw = undecided(relaxation), np.random.default_rng(1)
+    weights = {s: draw.normal(size=(c.decisions, len(c.bits))) for s, c in choices().items()}
+
+    def loss(logits):
+        gates = relaxation.gates(Arch(logits, arch.memory), choices(), progress=0.0, key=jax.random.key(2))
+        return sum((gates[site] * weights[site]).sum() for site in gates)
+
+    for site, slope in jax.grad(loss)(arch.logits).items():
+        assert np.all(np.isfinite(slope))
+        # The coldest draws are one-hot in floating point; a single candidate leaves nothing to feel.
+        if name != "gumbel_cold" and len(choices()[site].bits) > 1:
+            assert np.any(np.asarray(slope) != 0)
+
+
+@pytest.mark.parametrize("name", sorted(EXACT))
+def test_gates_are_exactly_one_hot(name):
+    for key in range(5):
+        for gates in gates_of(name, key=key).values():
+            assert set(np.unique(gates)) <= {0.0, 1.0}
+            np.testing.assert_array_equal(np.sum(np.asarray(gates) == 1, axis=1), 1)
+
+
+@EVERY_RELAXATION
+def test_mean_of_many_hard_draws_is_the_probability(name):
+    relaxation = RELAXATIONS[name]
+    arch = undecided(relaxation)
+    keys = jax.random.split(jax.random.key(7), 4000)
+    drawn = jax.vmap(lambda key: relaxation.gates(arch, choices(), progress=0.0, key=key))(keys)
+    for site, expected in relaxation.probabilities(arch, choices()).items():
+        picked = np.asarray(drawn[site]).argmax(axis=2)[..., None] == np.arange(expected.shape[1])
+        # Five standard deviations of the mean of 4000 even coins.
+        np.testing.assert_allclose(picked.mean(axis=0), expected, atol=5 * 0.5 / np.sqrt(4000))
+
+
+@EVERY_RELAXATION
+def test_entropy_and_undecided_share_are_shares(name):
+    relaxation = RELAXATIONS[name]
+    for arch in (relaxation.init(choices()), undecided(relaxation)):
+        probabilities = relaxation.probabilities(arch, choices())
+        for value in (mean_entropy(probabilities), undecided_share(probabilities)):
+            assert -1e-6 <= float(value) <= 1 + 1e-6
+
+
+@EVERY_RELAXATION
+def test_regularizer_is_a_finite_scalar_and_not_below_zero(name):
+    relaxation = RELAXATIONS[name]
+    errors = {s: jnp.ones((c.decisions, len(c.bits))) for s, c in choices().items() if c.kind == "weight"}
+    value = relaxation.regularizer(undecided(relaxation), choices(), lambda: errors)
+    assert np.shape(value) == () and np.isfinite(value) and value >= 0
+
+
+@pytest.mark.parametrize("member", [*RELAXATIONS.values(), *PROPOSERS.values()], ids=repr)
+def test_controller_is_its_configuration(member):
+    assert dataclasses.replace(member) == member and hash(dataclasses.replace(member)) == hash(member)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        member.anything = 1
+
+
+PRICED = [cost for cost in COSTS if cost.name in {"weight_bytes", "bops"}]
+
+
+def ask(proposer, seed=0, count=3, share=0.5):
+    reach = achievable(PRICED, space())
+    limits = {name: low + share * (high - low) for name, (low, high) in reach.items()}
+    memory = proposer.init(space())
+    price = functools.partial(measure, PRICED, space())
+    return proposer.ask(memory, space(), np.random.default_rng(seed), count, price, limits), limits
+
+
+@EVERY_PROPOSER
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_as_many_networks_are_proposed_as_were_asked_for(proposer, count):
+    proposed, _ = ask(proposer, count=count)
+    assert len(proposed) == count
+    for assignment in proposed:
+        space().check(assignment)
+
+
+@EVERY_PROPOSER
+def test_same_random_state_gives_the_same_proposals(proposer):
+    assert ask(proposer)[0] == ask(proposer)[0]
+
+
+@EVERY_PROPOSER
+def test_answers_are_heard(proposer):
+    proposed, _ = ask(proposer)
+    memory = proposer.tell(proposer.init(space()), [(proposed[0], {"accuracy": 0.5})])
+    price = functools.partial(measure, PRICED, space())
+    assert len(proposer.ask(memory, space(), np.random.default_rng(1), 1, price, {})) == 1
+
+
+@pytest.mark.parametrize("name", sorted(set(PROPOSERS) - {"uniform", "uniform_2"}))
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_proposals_of_who_searches_are_within_every_limit(name, share):
+    proposed, limits = ask(PROPOSERS[name], share=share)
+    for assignment in proposed:
+        assert all(value <= limits[cost] for cost, value in measure(PRICED, space(), assignment).items())
