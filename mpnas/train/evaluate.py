@@ -1,0 +1,71 @@
+"""Measuring a network on one part of the data."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mpnas.data import Dataset
+from mpnas.space import Assignment
+from mpnas.supernet import Parts, Supernet
+
+EVALUATION_BATCH = 500
+
+
+def one_hot_gates(net: Supernet, assignment: Assignment) -> dict[str, Float[Array, "decisions candidates"]]:
+    """Gates of an assignment as the network takes them."""
+    return {s: jnp.asarray(g, jnp.float32) for s, g in net.space.one_hot(assignment).items()}
+
+
+@functools.lru_cache(maxsize=64)
+def _hits_of(net: Supernet) -> Callable[..., Any]:
+    def hits(parts: Parts, gates: Any, x: Any, y: Any) -> Any:
+        return jnp.argmax(net.apply(parts, gates, x, train=False)[0], axis=1) == y
+
+    return jax.jit(hits)
+
+
+def accuracy(
+    net: Supernet,
+    parts: Parts,
+    gates: Mapping[str, Any],
+    data: Dataset,
+    part: Literal["train", "select", "test"],
+    *,
+    batch: int = EVALUATION_BATCH,
+) -> float:
+    """Share of right answers of the mixture on a part of the data, in [0, 1]."""
+    hits = _hits_of(net)
+    batch = min(batch, data.rows(part))
+    right = [
+        np.asarray(hits(parts, gates, x, y))[:valid].sum() for x, y, valid in data.batches_of(part, batch)
+    ]
+    return float(np.sum(right)) / data.rows(part)
+
+
+@functools.lru_cache(maxsize=64)
+def _forward_of(graph: Any) -> Callable[..., Any]:
+    return jax.jit(lambda state, x: nnx.merge(graph, state, copy=True)(x))
+
+
+def module_outputs(model: nnx.Module, data: Dataset, part: Literal["train", "select", "test"]) -> np.ndarray:
+    """Outputs `(rows, classes)` of a plain module in evaluation mode, on a whole part."""
+    evaluated = nnx.clone(model)
+    evaluated.eval()
+    graph, state = nnx.split(evaluated)
+    forward = _forward_of(graph)
+    batch = min(EVALUATION_BATCH, data.rows(part))
+    return np.concatenate(
+        [np.asarray(forward(state, x))[:valid] for x, _, valid in data.batches_of(part, batch)]
+    )
+
+
+def module_accuracy(model: nnx.Module, data: Dataset, part: Literal["train", "select", "test"]) -> float:
+    """Share of right answers of a plain module on a part of the data, in [0, 1]."""
+    labels = np.concatenate([y[:valid] for _, y, valid in data.batches_of(part, EVALUATION_BATCH)])
+    return float(np.mean(np.argmax(module_outputs(model, data, part), axis=1) == labels))

@@ -1,0 +1,61 @@
+"""Everything that changes while training, as one pytree: a resume is a restore of this tree."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mpnas.control import Arch
+from mpnas.supernet import Parts
+from mpnas.train.phase import Optimizer, Phase
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """A point in a phase.
+
+    Attributes:
+      parts: Weights, ranges and statistics of the network.
+      arch: Logits and memory of the controller; empty without one.
+      opt: Collection -> state of its optimizer.
+      step: Steps done in this phase, int32. The position in the data follows from it.
+      key: Raw key of the phase's randomness, `(2,)` uint32; the key of a step is derived from both.
+    """
+
+    parts: Parts
+    arch: Arch
+    opt: Any
+    step: Any
+    key: Any
+
+
+jax.tree_util.register_dataclass(
+    TrainState, data_fields=["parts", "arch", "opt", "step", "key"], meta_fields=[]
+)
+
+
+def start(parts: Parts, arch: Arch | None, phase: Phase, seed: int) -> TrainState:
+    """The state before the first step of a phase, in buffers of its own (steps donate theirs)."""
+    arch = arch if arch is not None else Arch(logits={}, memory={})
+    trained = collections_of(parts, arch)
+    opt = {name: transform(spec).init(trained[name]) for name, spec in phase.optimizers.items()}
+    state = TrainState(parts, arch, opt, jnp.int32(0), jax.random.PRNGKey(seed))
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    # Committed copies: restored arrays are committed too, and the two kinds compile apart.
+    return jax.device_put(jax.tree.map(jnp.array, state), device)
+
+
+def collections_of(parts: Parts, arch: Arch) -> dict[str, Any]:
+    """The three trainable collections by name."""
+    return {"weights": parts.params, "ranges": parts.ranges, "arch": arch.logits}
+
+
+def transform(spec: Optimizer) -> optax.GradientTransformation:
+    """The optimizer at a learning rate of 1: the rate is a traced argument of the step."""
+    if spec.name == "sgd":
+        return optax.chain(optax.add_decayed_weights(spec.weight_decay), optax.trace(0.9, nesterov=True))
+    if spec.name == "adamw":
+        return optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(spec.weight_decay))
+    return optax.scale_by_adam()

@@ -1,0 +1,142 @@
+"""One optimizer step, compiled once per kind of phase and used for every budget, seed and rate.
+
+Everything that differs between trials of a sweep (limits, learning rates, weights of the terms,
+progress) is a traced argument; what is static is which terms exist at all.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mpnas.control import Arch, Relaxation
+from mpnas.cost import Cost, expected, penalty
+from mpnas.supernet import Parts, Supernet
+from mpnas.train.objective import bin_regularizer, cross_entropy, soft_cross_entropy
+from mpnas.train.phase import Optimizer
+from mpnas.train.state import TrainState, collections_of, transform
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSpec:
+    """What is static about a step; hashable, one compiled program each.
+
+    Attributes:
+      net: The network that is trained.
+      optimizers: `(collection, optimizer)` pairs updated by this step; only the name and the weight decay
+        are looked at.
+      controller: Produces the gates; None: they are an argument.
+      teacher: Float network for soft labels; None: hard labels only.
+      bins: Whether the bin regulariser is in the loss.
+      costs: Costs that the penalty counts, by the names of the limits.
+      counts: Whether this update is the one that counts the step; one of each step's updates does.
+    """
+
+    net: Supernet
+    optimizers: tuple[tuple[str, Optimizer], ...]
+    controller: Relaxation | None = None
+    teacher: Supernet | None = None
+    bins: bool = False
+    costs: tuple[Cost, ...] = ()
+    counts: bool = True
+
+
+Knobs = Mapping[str, Any]
+
+
+@functools.lru_cache(maxsize=256)
+def compiled_step(spec: StepSpec) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
+    """`step(state, x, y, knobs, gates, limits, teacher_parts) -> (state, metrics)`, jitted.
+
+    The state is donated. `knobs` holds scalars: `progress`, `rate/<collection>`, `distill`,
+    `temperature`, `bins`, `smoothing`, `penalty`. Metrics are device scalars: `loss` and `hits`
+    (right answers in the batch).
+    """
+    names = tuple(name for name, _ in spec.optimizers)
+
+    def step(
+        state: TrainState, x: Any, y: Any, knobs: Knobs, gates: Any, limits: Any, teacher_parts: Any
+    ) -> tuple[TrainState, dict[str, Any]]:
+        # Even numbers for weights, odd ones for logits: two updates of one step draw different noise.
+        key = jax.random.fold_in(state.key, state.step * 2 + ("weights" not in names))
+        soft = None
+        if spec.teacher is not None:
+            soft = spec.teacher.apply(teacher_parts, {}, x, train=False)[0]
+
+        def loss_of(trained: dict[str, Any]) -> tuple[Any, Any]:
+            every = collections_of(state.parts, state.arch) | trained
+            parts = Parts(every["weights"], every["ranges"], state.parts.stats)
+            arch = Arch(every["arch"], state.arch.memory)
+            mixed = _gates(spec, arch, knobs["progress"], key, gates)
+            logits, stats = spec.net.apply(parts, mixed, x, train=True)
+            loss = cross_entropy(logits, y, knobs["smoothing"])
+            if soft is not None:
+                distilled = soft_cross_entropy(logits, soft, knobs["temperature"])
+                loss = (1 - knobs["distill"]) * loss + knobs["distill"] * distilled
+            if spec.bins:
+                loss = loss + knobs["bins"] * bin_regularizer(spec.net, parts, mixed)
+            if "arch" in names and spec.controller is not None:
+                loss = loss + _architecture_terms(spec, arch, parts, knobs, limits)
+            hits = jnp.sum(jnp.argmax(logits, axis=1) == y)
+            return loss, (stats, hits)
+
+        trained = {name: collections_of(state.parts, state.arch)[name] for name in names}
+        (loss, (stats, hits)), grads = jax.value_and_grad(loss_of, has_aux=True)(trained)
+        updated, opt = {}, dict(state.opt)
+        for name, optimizer in spec.optimizers:
+            tx = transform(optimizer)
+            change, opt[name] = tx.update(grads[name], state.opt[name], trained[name])
+            rate = knobs[f"rate/{name}"]
+            updated[name] = jax.tree.map(lambda p, c: p - rate * c, trained[name], change)
+        every = collections_of(state.parts, state.arch) | updated
+        stats = stats if "weights" in names else state.parts.stats
+        arch = Arch(every["arch"], state.arch.memory)
+        if "arch" in names and spec.controller is not None:
+            arch = _after(spec, arch, knobs["progress"], limits)
+        advanced = TrainState(
+            Parts(every["weights"], every["ranges"], stats),
+            arch,
+            opt,
+            state.step + spec.counts,
+            state.key,
+        )
+        return advanced, {"loss": loss, "hits": hits}
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def _gates(spec: StepSpec, arch: Arch, progress: Any, key: Any, gates: Any) -> Any:
+    if spec.controller is None:
+        return gates
+    return spec.controller.gates(arch, spec.net.space.choices, progress=progress, key=key)
+
+
+def _architecture_terms(spec: StepSpec, arch: Arch, parts: Parts, knobs: Knobs, limits: Any) -> Any:
+    assert spec.controller is not None
+    choices = spec.net.space.choices
+    costs = _expected(spec, arch)
+    frozen = jax.lax.stop_gradient(parts)
+    regularizer = spec.controller.regularizer(arch, choices, lambda: spec.net.distortions(frozen))
+    return knobs["penalty"] * penalty(costs, limits) + regularizer
+
+
+def _expected(spec: StepSpec, arch: Arch) -> dict[str, Any]:
+    assert spec.controller is not None
+    probabilities = spec.controller.probabilities(arch, spec.net.space.choices)
+    return expected(spec.costs, spec.net.space, probabilities)
+
+
+def _after(spec: StepSpec, arch: Arch, progress: Any, limits: Any) -> Arch:
+    """The controller's event, told whether any expected cost is over its limit."""
+    assert spec.controller is not None
+    costs = _expected(spec, arch)
+    over = jnp.any(jnp.stack([jnp.asarray(costs[name] > limit) for name, limit in limits.items()] or [False]))
+    return spec.controller.event(arch, spec.net.space.choices, over_budget=over, progress=progress)
+
+
+def limited(costs: Sequence[Cost], limits: Mapping[str, float]) -> tuple[Cost, ...]:
+    """The costs that have a limit."""
+    return tuple(cost for cost in costs if cost.name in limits)

@@ -1,0 +1,148 @@
+"""Tests of mpnas/train/step.py."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_train import SEARCH, blobs, differing, search_start
+
+import mpnas.train.step as step_module
+from mpnas.control import DBP, Gumbel
+from mpnas.cost import COSTS, Budget
+from mpnas.train import Optimizer, Phase, run_phase
+from mpnas.train.step import StepSpec, compiled_step, limited
+
+KNOBS = {
+    "progress": 0.5, "distill": 0.0, "temperature": 1.0, "bins": 0.0, "smoothing": 0.0, "penalty": 5.0,
+    "rate/weights": 1e-2, "rate/ranges": 1e-2, "rate/arch": 0.1,
+}
+STEP = {name: Optimizer() for name in ("weights", "ranges", "arch")}
+
+
+def spec_of(net, *names, controller=Gumbel(), **more):
+    costs = limited(COSTS, {"weight_bytes": 0})
+    return StepSpec(
+        net, tuple((name, STEP[name]) for name in names), controller, costs=costs, **more
+    )
+
+
+def one_step(net, *names, controller=Gumbel(), knobs=KNOBS, limit=40.0, **more):
+    """A state before and after one update of some collections."""
+    before, _ = search_start(net, controller=controller)
+    kept = jax.tree.map(jnp.array, before)
+    x, y = blobs().batch("train", 0, 0, 16)
+    step = compiled_step(spec_of(net, *names, controller=controller, **more))
+    scalars = {name: np.float32(value) for name, value in knobs.items()}
+    after, metrics = step(before, x, y, scalars, {}, {"weight_bytes": jnp.float32(limit)}, None)
+    return kept, after, metrics, before
+
+
+def test_update_of_weights_leaves_ranges_and_logits_alone(net):
+    before, after, _, _ = one_step(net, "weights")
+    assert differing(before.parts.params, after.parts.params)
+    assert differing(before.parts.stats, after.parts.stats)
+    assert not differing(before.parts.ranges, after.parts.ranges)
+    assert not differing(before.arch, after.arch)
+    assert not differing(before.opt["arch"], after.opt["arch"])
+
+
+def test_update_of_logits_leaves_weights_ranges_and_statistics_alone(net):
+    before, after, _, _ = one_step(net, "arch")
+    assert not differing(before.parts, after.parts)
+    assert not differing(before.opt["weights"], after.opt["weights"])
+    assert differing(before.arch.logits, after.arch.logits)
+
+
+def test_update_of_ranges_leaves_weights_and_statistics_alone(net):
+    before, after, _, _ = one_step(net, "ranges")
+    assert differing(before.parts.ranges, after.parts.ranges)
+    assert not differing(before.parts.params, after.parts.params)
+    assert not differing(before.parts.stats, after.parts.stats)
+
+
+@pytest.mark.parametrize("counts, expected", [(True, 1), (False, 0)])
+def test_step_is_counted_by_the_update_that_counts(net, counts, expected):
+    _, after, _, _ = one_step(net, "arch", counts=counts)
+    assert int(after.step) == expected
+
+
+def test_state_is_donated(net):
+    _, _, _, given = one_step(net, "weights", "ranges", "arch")
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given.parts.params))
+
+
+def test_rate_scales_the_change(net):
+    before, after, _, _ = one_step(net, "weights")
+    _, twice, _, _ = one_step(net, "weights", knobs=KNOBS | {"rate/weights": 2e-2})
+    change = jax.tree.map(lambda new, old: new - old, after.parts.params, before.parts.params)
+    double = jax.tree.map(lambda new, old: new - old, twice.parts.params, before.parts.params)
+    for one, two in zip(jax.tree.leaves(change), jax.tree.leaves(double), strict=True):
+        np.testing.assert_allclose(two, 2 * one, atol=2e-6)
+
+
+def test_penalty_pulls_the_widest_candidates_down_above_the_limit_only(net):
+    def widest(limit, weight):
+        before, after, _, _ = one_step(net, "arch", knobs=KNOBS | {"penalty": weight}, limit=limit)
+        change = jax.tree.map(lambda new, old: new - old, after.arch.logits, before.arch.logits)
+        return np.concatenate([np.asarray(change[site])[:, -1] for site in net.space.weight_site.values()])
+
+    # So heavy a penalty decides the sign of every gradient, and Adam's first step is the rate, 0.1.
+    np.testing.assert_allclose(widest(1.0, 1000.0), -0.1, atol=1e-4)
+    np.testing.assert_array_equal(widest(1e9, 1000.0), widest(1e9, 0.0))
+
+
+def test_drop_events_follow_the_update_and_the_limit(net):
+    controller = DBP(threshold=0.5, distortion_weight=0.0)
+    # A rate of 1 sends beta from 1 to 0 in Adam's first step wherever bytes cost anything.
+    knobs = KNOBS | {"rate/arch": 1.0, "penalty": 1000.0}
+    before, after, _, _ = one_step(net, "arch", controller=controller, knobs=knobs, limit=1.0)
+    levels = {site: (np.asarray(before.arch.memory[site]), np.asarray(after.arch.memory[site]))
+              for site in net.space.weight_site.values()}
+    assert all(np.all(new == old - 1) for old, new in levels.values())
+    _, within, _, _ = one_step(net, "arch", controller=controller, knobs=knobs, limit=1e9)
+    assert not differing(within.arch.memory, before.arch.memory)
+
+
+def test_one_compiled_program_serves_budgets_rates_and_seeds(net, data, monkeypatch):
+    traces = []
+    real = step_module.cross_entropy
+    monkeypatch.setattr(step_module, "cross_entropy", lambda *a: traces.append(1) or real(*a))
+    phases = [
+        dataclasses.replace(SEARCH, steps=3, penalty=1.0),
+        Phase(
+            steps=4, batch=16, penalty=3.0, smoothing=0.1,
+            weights=Optimizer(lr=3e-3, warmup=0.5, decay="constant"), ranges=Optimizer(lr=0.1),
+            arch=Optimizer(lr=1.0),
+        ),
+    ]
+    for seed, (phase, asked) in enumerate(zip(phases, (0.3, 0.7), strict=True)):
+        state, rest = search_start(net, phase, seed)
+        rest["limits"] = Budget({"weight_bytes": asked}).absolute(net.space, COSTS)
+        run_phase("search", net, state, data, phase, **rest)
+    assert len(traces) <= 1  # none, if an earlier test has left the program behind
+
+
+def test_step_can_be_mapped_over_a_population(net):
+    spec = spec_of(net, "weights", "ranges", "arch")
+    step = compiled_step(spec)
+    x, y = blobs().batch("train", 0, 0, 16)
+    knobs = {name: np.float32(value) for name, value in KNOBS.items()}
+    limits = [{"weight_bytes": jnp.float32(limit)} for limit in (30.0, 60.0)]
+
+    def fresh(seed):
+        return search_start(net, seed=seed)[0]
+
+    looped = [step(fresh(seed), x, y, knobs, {}, limit, None) for seed, limit in enumerate(limits)]
+    stack = lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
+    mapped = jax.vmap(step, in_axes=(0, None, None, None, None, 0, None))
+    states, metrics = mapped(stack(fresh(0), fresh(1)), x, y, knobs, {}, stack(*limits), None)
+    np.testing.assert_allclose(metrics["loss"], [m["loss"] for _, m in looped], rtol=1e-5)
+    logits = stack(*(state.arch.logits for state, _ in looped))
+    for both, one_by_one in zip(*map(jax.tree.leaves, (states.arch.logits, logits)), strict=True):
+        np.testing.assert_allclose(both, one_by_one, atol=1e-5)
+
+
+def test_limited_keeps_the_costs_that_have_a_limit():
+    assert [cost.name for cost in limited(COSTS, {"bops": 1.0, "macs": 2.0})] == ["macs", "bops"]
