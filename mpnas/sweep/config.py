@@ -1,0 +1,220 @@
+"""Experiments: a TOML file read into frozen objects, with errors that name the nearest right word.
+
+An experiment names a model, data, a search space, controllers, budgets, seeds and a recipe. A name on
+the command line is a path if it exists, else a bundled experiment.
+"""
+
+import dataclasses
+import importlib.resources
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mpnas.control import PROPOSERS, RELAXATIONS, Proposer, Relaxation
+from mpnas.cost import COSTS
+from mpnas.errors import ConfigError, nearest
+from mpnas.space import Rule
+from mpnas.sweep.table import override, parsed, read_toml, validated
+from mpnas.train import Phase
+
+BUNDLED_EXPERIMENTS = "experiments"
+BUNDLED_SPACES = "search_spaces"
+FORBID = {"extra": "forbid"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The phases of every trial.
+
+    Attributes:
+      float: Trains the float network, once per seed; left out where the experiment names `weights`.
+      search: Trains weights and logits together.
+      retrain: Trains the discretised network.
+      start: Where retraining starts: the `float` weights, or those at the end of the `search`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    search: Phase
+    retrain: Phase
+    float: Phase | None = None
+    start: str = "float"
+
+    def __post_init__(self) -> None:
+        if self.start not in {"float", "search"}:
+            raise ConfigError(f"recipe.start must be 'float' or 'search', got '{self.start}'.")
+        if self.search.arch is None:
+            raise ConfigError(
+                "recipe.search has no 'arch' optimizer, so nothing would be searched. "
+                "Add arch = { lr = 0.02 }."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class References:
+    """Networks that are retrained beside the search, for comparison.
+
+    Attributes:
+      uniform: Bit-widths of uniform networks, one trial per seed.
+      random: Random assignments at each budget, one trial per budget and seed.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    uniform: tuple[int, ...] = (2, 4, 8)
+    random: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that a sweep needs to know.
+
+    Attributes:
+      name: Names the run folder.
+      model: `name`, `module:callable`, or a table with `name` and options of the builder.
+      data: `name` or `module:callable`.
+      space: Name of a bundled search space, path of a TOML, or a table with `rules`.
+      controllers: Names, or tables with `name` and options.
+      budgets: Limits that are searched, each a table from cost to limit.
+      recipe: The phases.
+      seeds: One search per controller, budget and seed.
+      float_seeds: Seeds of float networks beyond `seeds`, for the spread of the reference.
+      weights: File with trained float weights: a path, or relative to the data folder.
+      references: What is compared.
+      checkpoint_every: Steps between checkpoints.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    name: str
+    model: str | dict[str, Any]
+    data: str
+    space: str | dict[str, Any]
+    controllers: tuple[str | dict[str, Any], ...]
+    budgets: tuple[dict[str, float | str], ...]
+    recipe: Recipe
+    seeds: tuple[int, ...] = (0,)
+    float_seeds: tuple[int, ...] = ()
+    weights: str | None = None
+    references: References = References()
+    checkpoint_every: int = 400
+
+    def __post_init__(self) -> None:
+        if not (self.controllers and self.budgets and self.seeds):
+            raise ConfigError(
+                f"experiment '{self.name}' needs at least one controller, one budget and one seed."
+            )
+        if len(set(self.seeds)) < len(self.seeds) or min((*self.seeds, *self.float_seeds)) < 0:
+            raise ConfigError(
+                f"seeds must be different and >= 0, got seeds = {list(self.seeds)}, "
+                f"float_seeds = {list(self.float_seeds)}."
+            )
+        if self.recipe.float is None and self.weights is None:
+            raise ConfigError(
+                f"experiment '{self.name}' has neither recipe.float nor weights, so there is no float "
+                "network to start from. Add [recipe.float], or weights = \"file.npz\"."
+            )
+        if self.checkpoint_every < 1:
+            raise ConfigError(f"checkpoint_every must be >= 1, got {self.checkpoint_every}.")
+        known = [cost.name for cost in COSTS]
+        for budget in self.budgets:
+            for cost, limit in budget.items():
+                if cost not in known:
+                    raise ConfigError(f"budget on unknown cost '{cost}'; nearest: {nearest(cost, known)}.")
+                if not isinstance(limit, str) and not 0 < limit < math.inf:
+                    raise ConfigError(f"budget {cost} = {limit} must be > 0 and finite.")
+        for spec in self.controllers:
+            name, _ = controller_of(spec)
+            if name not in RELAXATIONS:
+                raise ConfigError(
+                    f"controller '{name}' does not search; controllers that do: {', '.join(RELAXATIONS)}. "
+                    "Baselines are switched on under [references]."
+                )
+
+
+def experiment_of(source: str, overrides: Sequence[str] = ()) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment of a path or bundled name, and its plain form with overrides applied.
+
+    Args:
+      source: Path of a TOML, or the name of a folder under `experiments/`.
+      overrides: `key.path=value` texts; values as in TOML, or plain words.
+
+    Raises:
+      ConfigError: not found, not TOML, an unknown key, or a value of the wrong kind or range.
+    """
+    path = Path(source)
+    if path.is_file():
+        table = read_toml(path)
+        label = str(path)
+    else:
+        bundled = importlib.resources.files(BUNDLED_EXPERIMENTS) / source / "config.toml"
+        if "/" in source or source.startswith(".") or not bundled.is_file():
+            raise ConfigError(
+                f"'{source}' is neither a file nor a bundled experiment; "
+                f"nearest: {nearest(source, bundled_experiments())}."
+            )
+        table = parsed(bundled.read_text(encoding="utf-8"), f"experiment '{source}'")
+        label = f"experiment '{source}'"
+    for text in overrides:
+        override(table, text)
+    if "space" in table:
+        table["space"] = resolved_space(table["space"], path.parent)
+    return read_experiment(table, label), table
+
+
+def bundled_experiments() -> list[str]:
+    """Names of the experiments that are installed with the package."""
+    root = importlib.resources.files(BUNDLED_EXPERIMENTS)
+    return sorted(entry.name for entry in root.iterdir() if (entry / "config.toml").is_file())
+
+
+def read_experiment(table: Mapping[str, Any], label: str) -> Experiment:
+    """An experiment from its plain form; `label` names the file in errors."""
+    return validated(Experiment, table, label)
+
+
+def resolved_space(space: Any, folder: Path) -> Any:
+    """The rules themselves: a plan must not change when a file elsewhere does."""
+    if not isinstance(space, str):
+        return space
+    for path in (Path(space), folder / space):
+        if path.is_file():
+            return read_toml(path)
+    bundled = importlib.resources.files(BUNDLED_SPACES) / f"{space}.toml"
+    if bundled.is_file():
+        return parsed(bundled.read_text(encoding="utf-8"), f"search space '{space}'")
+    names = [entry.name[:-5] for entry in importlib.resources.files(BUNDLED_SPACES).iterdir()
+             if entry.name.endswith(".toml")]
+    raise ConfigError(
+        f"space '{space}' is neither a file nor a bundled search space; nearest: {nearest(space, names)}."
+    )
+
+
+def rules_of(experiment: Experiment) -> tuple[Rule, ...]:
+    """The rules of an experiment whose space has been resolved.
+
+    Raises:
+      ConfigError: something else than rules, or an unknown key or wrong value in one of them.
+    """
+    space = experiment.space
+    if not isinstance(space, dict) or set(space) != {"rules"} or not isinstance(space["rules"], list):
+        found = f"keys {', '.join(map(repr, space))}" if isinstance(space, dict) else repr(space)
+        raise ConfigError(
+            f"a search space is a list of [[rules]] and nothing else, got {found}. See search_spaces/."
+        )
+    return tuple(validated(Rule, rule, f"rule {k + 1} of the space") for k, rule in enumerate(space["rules"]))
+
+
+def controller_of(spec: str | Mapping[str, Any]) -> tuple[str, Relaxation | Proposer]:
+    """Name and object of a controller.
+
+    Raises:
+      ConfigError: an unknown name or option.
+    """
+    options = {} if isinstance(spec, str) else dict(spec)
+    name = spec if isinstance(spec, str) else str(options.pop("name", ""))
+    known = RELAXATIONS | PROPOSERS
+    if name not in known:
+        raise ConfigError(f"unknown controller '{name}'; nearest: {nearest(name, known)}.")
+    return name, validated(known[name], options, f"controller '{name}'")

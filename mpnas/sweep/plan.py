@@ -1,0 +1,241 @@
+"""The plan of a sweep: which trials there are, from which plain experiment, as one file.
+
+A trial's id follows from the plan alone, so a sweep that is resumed, or planned again from the same
+experiment, means the same trials in the same folders. `plan.json` is written once, first of all.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpnas.errors import ConfigError, RunFolderError, nearest
+from mpnas.sweep.config import Experiment, controller_of, read_experiment
+
+PLAN_SCHEMA = "mpnas.plan/1"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialSpec:
+    """One trial of a plan.
+
+    Attributes:
+      id: Names its folder.
+      kind: `float`, `search`, `uniform` or `random`.
+      seed: Of weights, order of data and noise.
+      controller: Index into the experiment's controllers, for searches.
+      budget: Limits as asked for; empty where nothing is limited.
+      bits: Bit-width, for uniform networks.
+    """
+
+    id: str
+    kind: str
+    seed: int
+    controller: int | None = None
+    budget: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+    bits: int | None = None
+
+    @property
+    def needs(self) -> str | None:
+        """Id of the trial that has to be done before this one."""
+        return None if self.kind == "float" else f"float-s{self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An experiment with its trials.
+
+    Attributes:
+      table: The experiment in its plain, resolved form.
+      experiment: The same as objects.
+      trials: Every trial, float networks first.
+      threads: XLA threads per trial; results depend on it in the last bits, so it is part of the plan.
+      data_dir: Where data files are looked for, if it was named.
+    """
+
+    table: Mapping[str, Any]
+    experiment: Experiment
+    trials: tuple[TrialSpec, ...]
+    threads: int
+    data_dir: str | None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that determines the trials."""
+        content = {"experiment": self.table, "threads": self.threads}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def trial(self, trial_id: str) -> TrialSpec:
+        """The trial with this id.
+
+        Raises:
+          RunFolderError: the plan has none.
+        """
+        by_id = {trial.id: trial for trial in self.trials}
+        if trial_id not in by_id:
+            raise RunFolderError(f"the plan has no trial '{trial_id}'; nearest: {nearest(trial_id, by_id)}.")
+        return by_id[trial_id]
+
+
+def plan_of(
+    table: Mapping[str, Any], experiment: Experiment, *, threads: int = 1, data_dir: str | None = None
+) -> Plan:
+    """The trials of an experiment: float networks, uniform ones, then per budget searched and random.
+
+    Raises:
+      ConfigError: two trials would be the same.
+    """
+    float_seeds = dict.fromkeys((*experiment.seeds, *experiment.float_seeds))
+    trials = [TrialSpec(f"float-s{seed}", "float", seed) for seed in float_seeds]
+    for seed in experiment.seeds:
+        trials += [
+            TrialSpec(f"uniform{bits}-s{seed}", "uniform", seed, bits=bits)
+            for bits in experiment.references.uniform
+        ]
+    labels = _controller_labels(experiment)
+    for budget in experiment.budgets:
+        label = "-".join(f"{name}={_short(limit)}" for name, limit in sorted(budget.items())) or "unlimited"
+        for seed in experiment.seeds:
+            for number, name in enumerate(labels):
+                trials.append(TrialSpec(f"{name}-{label}-s{seed}", "search", seed, number, budget))
+            if experiment.references.random:
+                trials.append(TrialSpec(f"random-{label}-s{seed}", "random", seed, budget=budget))
+    _refuse_twins(trials)
+    return Plan(dict(table), experiment, tuple(trials), threads, data_dir)
+
+
+def _refuse_twins(trials: Sequence[TrialSpec]) -> None:
+    """Two trials of one id would share a folder."""
+    ids = [trial.id for trial in trials]
+    if twins := sorted({name for name in ids if ids.count(name) > 1}):
+        raise ConfigError(
+            f"the experiment asks for trial '{twins[0]}' twice. Delete the budget, bit-width or seed that "
+            "comes twice."
+        )
+
+
+def _controller_labels(experiment: Experiment) -> list[str]:
+    """Names of the controllers, numbered where one name comes with several settings."""
+    names = [controller_of(spec)[0] for spec in experiment.controllers]
+    return [
+        name if names.count(name) == 1 else f"{name}{names[: k + 1].count(name)}"
+        for k, name in enumerate(names)
+    ]
+
+
+def _short(limit: float | str) -> str:
+    """A limit as a part of a folder's name; different numbers stay different."""
+    text = limit
+    if not isinstance(limit, str):
+        text = f"{limit:g}" if float(f"{limit:g}") == limit else repr(float(limit))
+    kept = "".join(c for c in str(text) if c.isascii() and (c.isalnum() or c in ".+-"))
+    return re.sub(r"\.{2,}", ".", kept)
+
+
+def save_plan(plan: Plan, folder: Path) -> None:
+    """Write `plan.json`, or accept the one that is there if it is the same plan.
+
+    Raises:
+      RunFolderError: the folder holds another plan (the difference is named), something else, or
+        cannot be written.
+    """
+    path = folder / "plan.json"
+    if path.exists():
+        old = load_plan(folder)
+        if old.digest != plan.digest:
+            raise RunFolderError(
+                f"{folder} holds the run of another plan; it differs in {_difference(old, plan)}. "
+                "Choose another folder with --out, or go on with that run: mpnas resume."
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise RunFolderError(
+            f"{folder} is not empty and holds no plan.json, so it is no run of mpnas. Choose another --out."
+        )
+    document = {
+        "schema": PLAN_SCHEMA,
+        "experiment": plan.table,
+        "threads": plan.threads,
+        "data_dir": plan.data_dir,
+        "trials": [trial.id for trial in plan.trials],
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, document)
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder} cannot be written: {error.strerror or error}. Choose another --out."
+        ) from error
+
+
+def load_plan(folder: Path) -> Plan:
+    """The plan of a run folder.
+
+    Raises:
+      RunFolderError: no plan there, or one that this version cannot read.
+    """
+    path = folder / "plan.json"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder} is no run folder: it has no readable plan.json ({error.strerror}). "
+            "Start one with mpnas sweep."
+        ) from error
+    except ValueError as error:
+        raise RunFolderError(
+            f"{path} is not JSON: {error}. The run cannot be resumed; start it anew."
+        ) from error
+    if not isinstance(document, dict) or document.get("schema") != PLAN_SCHEMA:
+        found = document.get("schema") if isinstance(document, dict) else type(document).__name__
+        raise RunFolderError(
+            f"{path} has schema {found!r}, this version reads '{PLAN_SCHEMA}'. "
+            "Use the version of mpnas that wrote it."
+        )
+    try:
+        table = document["experiment"]
+        experiment = read_experiment(table, str(path))
+        plan = plan_of(table, experiment, threads=int(document["threads"]), data_dir=document["data_dir"])
+        names = document["trials"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{path} is damaged: {error!r}. Start the run anew.") from error
+    if names != [trial.id for trial in plan.trials]:
+        raise RunFolderError(
+            f"{path} lists other trials than its experiment has here. Use the version of mpnas that wrote it."
+        )
+    return plan
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write JSON so that a reader, or a full disk, never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(document, file, allow_nan=False, sort_keys=True, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _difference(old: Plan, new: Plan) -> str:
+    """The keys in which two plans differ, with both values, for a person to read."""
+    one = _flat({"experiment": old.table, "threads": old.threads})
+    two = _flat({"experiment": new.table, "threads": new.threads})
+    keys = [k for k in sorted(one.keys() | two.keys()) if one.get(k) != two.get(k)]
+    parts = [f"{k.removeprefix('experiment.')} ({one.get(k)!r} there, {two.get(k)!r} now)" for k in keys[:3]]
+    return ", ".join(parts) + (f" and {len(keys) - 3} more keys" if len(keys) > 3 else "")
+
+
+def _flat(table: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(table, Mapping) and table:
+        return {k: v for key, value in table.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
+    if isinstance(table, (list, tuple)) and table:
+        return {k: v for n, value in enumerate(table) for k, v in _flat(value, f"{prefix}{n}.").items()}
+    return {prefix.rstrip("."): table}

@@ -1,0 +1,280 @@
+"""Watching a run: what its trial folders say, read once a second in a thread of its own.
+
+Trials run in other processes, and their folders are all that they tell: rows of `metrics.jsonl` while
+they run, `result.json` when they are over. Reading needs no Ray, so a run of any driver can be watched.
+"""
+
+import dataclasses
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from mpnas.sweep.plan import Plan, TrialSpec
+
+COST = "weight_bytes"
+State = Literal["waiting", "running", "done", "failed"]
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """Where one trial is.
+
+    Attributes:
+      id: Of the trial.
+      state: `waiting` until an attempt starts under this watch; `failed` also for one that ended in an error.
+      stage: `float`, `search` or `retrain`; None before the first row of metrics.
+      step, steps: Optimizer steps done and to do, over all its stages.
+      expected: Expected weight bytes of the soft gates, while searching.
+      exact: Weight bytes of their likeliest candidates while searching; of the result when done.
+      train_accuracy: In the latest training batches, in [0, 1].
+      seconds_left: Estimated from the pace of the current stage; None if not known.
+      accuracy: Of a finished trial, on the selection part, in [0, 1].
+      seconds: That a finished trial took.
+      reason: Why it failed.
+    """
+
+    id: str
+    state: State
+    stage: str | None = None
+    step: int = 0
+    steps: int = 0
+    expected: float | None = None
+    exact: float | None = None
+    train_accuracy: float | None = None
+    seconds_left: float | None = None
+    accuracy: float | None = None
+    seconds: float | None = None
+    reason: str | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the trial will not go on under this watch."""
+        return self.state in {"done", "failed"}
+
+
+class Reader:
+    """Reads the statuses of a run; attempts that exist already belong to the past.
+
+    Args:
+      folder: The run folder.
+      plan: Its plan.
+    """
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.plan = plan
+        self._homes = {spec.id: folder / "trials" / spec.id for spec in plan.trials}
+        self._before = {name: _attempts(home) for name, home in self._homes.items()}
+        self._over: dict[str, Status] = {}
+
+    def look(self) -> tuple[Status, ...]:
+        """The status of every trial, in the order of the plan."""
+        return tuple(self._over.get(spec.id) or self._status(spec) for spec in self.plan.trials)
+
+    def _status(self, spec: TrialSpec) -> Status:
+        home, stages = self._homes[spec.id], stages_of(self.plan, spec)
+        steps = sum(stages.values())
+        result = _json(home / "result.json")
+        if result is not None:
+            # A result is written once and never changes.
+            self._over[spec.id] = status = _finished(spec.id, steps, result)
+            return status
+        rows = _rows(home / "metrics.jsonl")
+        running = _attempts(home) > self._before[spec.id]
+        status = Status(spec.id, "running" if running else "waiting", steps=steps)
+        if rows:
+            status = dataclasses.replace(status, **_progress(rows, stages))
+        if running and (words := _words(home)) is not None:
+            status = dataclasses.replace(status, state="failed", reason=words)
+        return status
+
+
+def stages_of(plan: Plan, spec: TrialSpec) -> dict[str, int]:
+    """Stage -> optimizer steps of a trial, in the order in which they run."""
+    recipe = plan.experiment.recipe
+    if spec.kind == "float":
+        trained = recipe.float if plan.experiment.weights is None else None
+        return {} if trained is None else {"float": trained.steps}
+    searched = {"search": recipe.search.steps} if spec.kind == "search" else {}
+    return searched | {"retrain": recipe.retrain.steps}
+
+
+def _finished(name: str, steps: int, result: Row) -> Status:
+    done = result.get("status") == "done"
+    return Status(
+        name,
+        "done" if done else "failed",
+        stage=result.get("stage"),
+        step=steps,
+        steps=steps,
+        exact=result.get("costs", {}).get(COST),
+        accuracy=result.get("metrics", {}).get("accuracy"),
+        seconds=result.get("seconds", {}).get("total"),
+        reason=result.get("reason"),
+    )
+
+
+def _progress(rows: list[Row], stages: dict[str, int]) -> Row:
+    last = rows[-1]
+    stage, step = str(last["stage"]), int(last["stage_step"])
+    names = list(stages)
+    place = names.index(stage) if stage in stages else 0
+    done = sum(stages[name] for name in names[:place]) + step
+    pace = pace_of(rows)
+    return {
+        "stage": stage,
+        "step": done,
+        "expected": last.get("expected_costs", {}).get(COST),
+        "exact": last.get("discrete_costs", {}).get(COST),
+        "train_accuracy": last.get("train_accuracy"),
+        "seconds_left": None if pace is None else pace * (sum(stages.values()) - done),
+    }
+
+
+def pace_of(rows: list[Row]) -> float | None:
+    """Seconds per step between the rows of the current stage and attempt; None from a single row.
+
+    The clock of the rows starts again with every attempt, and the first row of a stage includes its
+    compilation.
+    """
+    last = first = rows[-1]
+    for row in reversed(rows[:-1]):
+        if row["stage"] != last["stage"] or row["seconds"] > first["seconds"]:
+            break
+        first = row
+    steps = last["stage_step"] - first["stage_step"]
+    return (last["seconds"] - first["seconds"]) / steps if steps > 0 else None
+
+
+def _attempts(home: Path) -> int:
+    """Number of the newest attempt; 0 before the first."""
+    try:
+        return max((int(name) for name in os.listdir(home / "attempts") if name.isdecimal()), default=0)
+    except OSError:
+        return 0
+
+
+def _words(home: Path) -> str | None:
+    """The error in which the newest attempt ended; None while it runs."""
+    error = home / "error.txt"
+    try:
+        started = max(entry.stat().st_mtime_ns for entry in os.scandir(home / "attempts"))
+        if error.stat().st_mtime_ns < started:
+            return None  # of an earlier attempt
+        return error.read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def _json(path: Path) -> Row | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _rows(path: Path) -> list[Row]:
+    """The whole rows of a metrics file; the last line may be half written."""
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and {"stage", "stage_step", "seconds"} <= row.keys():
+            rows.append(row)
+    return rows
+
+
+class Watch:
+    """Shows the statuses of a run again and again, from entering to leaving the context.
+
+    Args:
+      reader: Where statuses come from.
+      show: Called with all of them, from the watching thread; once more, from the caller's, at the end.
+      every: Seconds between two looks; > 0.
+    """
+
+    def __init__(
+        self, reader: Reader, show: Callable[[tuple[Status, ...]], None], *, every: float = 1.0
+    ) -> None:
+        self._reader, self._show, self._every = reader, show, every
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mpnas-watch", daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+        self._look()
+
+    def _run(self) -> None:
+        while not self._end.is_set() and self._look():
+            self._end.wait(self._every)
+
+    def _look(self) -> bool:
+        try:
+            self._show(self._reader.look())
+        except OSError:
+            return False  # whoever closed the output still wants the run itself
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Overall:
+    """A run as a whole.
+
+    Attributes:
+      trials, over, failed, running: Counts of trials.
+      share: Of all optimizer steps that are done, in [0, 1].
+      seconds_left: At the pace since the watch began; None before the first step.
+    """
+
+    trials: int
+    over: int
+    failed: int
+    running: int
+    share: float
+    seconds_left: float | None
+
+
+class Pace:
+    """Sums statuses up, and knows how fast the run has been since the first one.
+
+    Args:
+      clock: Seconds, ever rising.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began: tuple[float, int] | None = None
+
+    def overall(self, statuses: tuple[Status, ...]) -> Overall:
+        """The run as a whole at this moment."""
+        done, total = sum(s.step for s in statuses), sum(s.steps for s in statuses)
+        now = self._clock()
+        began, before = self._began = self._began or (now, done)
+        gained = done - before
+        return Overall(
+            trials=len(statuses),
+            over=sum(s.over for s in statuses),
+            failed=sum(s.state == "failed" for s in statuses),
+            running=sum(s.state == "running" for s in statuses),
+            share=done / total if total else 1.0,
+            seconds_left=(now - began) * (total - done) / gained if gained > 0 else None,
+        )

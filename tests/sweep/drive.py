@@ -1,0 +1,10 @@
+"""Drives a sweep as the command line does, in a process that a test can kill; prints how it ended."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from mpnas.sweep.tune import Resources, run_pending
+
+print(json.dumps(dataclasses.asdict(run_pending(Path(sys.argv[1]), Resources(cpus=1, retries=2)))))

@@ -1,0 +1,242 @@
+"""Tests of mpnas/sweep/plan.py."""
+
+import json
+import re
+
+import pytest
+import tiny_plan
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_plan import plan, table
+
+from mpnas.errors import ConfigError, RunFolderError
+from mpnas.sweep.config import experiment_of, read_experiment
+from mpnas.sweep.plan import load_plan, plan_of, save_plan, write_json
+
+SAFE = re.compile(r"[A-Za-z0-9_.=+-]+")
+
+
+def test_trials_are_float_then_uniform_then_searched_and_random():
+    assert [trial.id for trial in plan().trials] == [
+        tiny_plan.FLOAT, tiny_plan.UNIFORM, tiny_plan.SEARCH, tiny_plan.RANDOM
+    ]
+
+
+def test_every_trial_of_a_seed_needs_its_float_network():
+    found = plan(seeds=[3, 5], float_seeds=[5, 7])
+    floats = [trial.id for trial in found.trials if trial.kind == "float"]
+    assert floats == ["float-s3", "float-s5", "float-s7"]
+    assert {trial.needs for trial in found.trials} == {None, "float-s3", "float-s5"}
+    assert all(trial.needs == f"float-s{trial.seed}" for trial in found.trials if trial.kind != "float")
+
+
+def test_counts_of_the_bundled_digits():
+    experiment, plain = experiment_of("digits")
+    trials = plan_of(plain, experiment).trials
+    kinds = [trial.kind for trial in trials]
+    # Two controllers, five budgets, two seeds; three uniform widths; one more float network.
+    counts = {kind: kinds.count(kind) for kind in ("float", "uniform", "search", "random")}
+    assert counts == {"float": 3, "uniform": 6, "search": 20, "random": 10}
+
+
+def test_same_experiment_has_the_same_trials_and_digest():
+    one, other = plan(), plan()
+    assert one.trials == other.trials
+    assert one.digest == other.digest
+
+
+def test_settings_of_one_controller_are_numbered():
+    specs = [{"name": "gumbel", "hard": True}, "dbp", "gumbel"]
+    searches = [trial for trial in plan(controllers=specs).trials if trial.kind == "search"]
+    assert [trial.id.split("-")[0] for trial in searches] == ["gumbel1", "dbp", "gumbel2"]
+    assert [trial.controller for trial in searches] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("changes", [
+    {"name": "other"}, {"model": "mlp"}, {"seeds": [1]}, {"checkpoint_every": 6},
+    {"recipe__search__arch__lr": 0.2}, {"budgets": [{"weight_bytes": 0.6}]},
+    {"space": {"rules": [{"match": "*", "weights": [2, 4]}]}}, {"references__random": False},
+    {"recipe__float__smoothing": 0.1}, {"float_seeds": []},
+])
+def test_digest_changes_with_any_key(changes):
+    assert plan(**changes).digest != plan().digest
+
+
+def test_digest_changes_with_the_threads_and_not_with_the_place_of_the_data():
+    plain = table()
+    experiment = read_experiment(plain, "x")
+    digests = [
+        plan_of(plain, experiment, threads=threads, data_dir=place).digest
+        for threads, place in [(1, None), (2, None), (1, "/data")]
+    ]
+    assert digests[0] != digests[1]
+    assert digests[0] == digests[2]
+
+
+def test_digest_does_not_depend_on_the_order_of_keys():
+    plain = table()
+    turned = dict(reversed(list(plain.items())))
+    experiment = read_experiment(plain, "x")
+    assert plan_of(turned, experiment).digest == plan_of(plain, experiment).digest
+
+
+amounts = st.one_of(
+    st.floats(min_value=1e-12, max_value=1e12), st.text(min_size=1, max_size=12),
+    st.sampled_from(["20 kB", "../../etc", "a/b", "..", "1e-3", "1e3", "２０kB", "\x00"]),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(amounts, min_size=1, max_size=4, unique_by=lambda v: (type(v), v)))
+def test_ids_are_unique_and_safe_as_names_of_folders(limits):
+    try:
+        trials = plan(budgets=[{"weight_bytes": limit} for limit in limits]).trials
+    except ConfigError as error:
+        assert "twice" in str(error)
+        assert any(isinstance(limit, str) for limit in limits), "different numbers never collide"
+        return
+    ids = [trial.id for trial in trials]
+    assert len(set(ids)) == len(ids)
+    for name in ids:
+        assert SAFE.fullmatch(name), name
+        assert ".." not in name
+        assert not name.startswith((".", "-"))
+
+
+def test_nearly_equal_budgets_have_ids_of_their_own():
+    budgets = [{"weight_bytes": limit} for limit in (0.1234567, 0.1234568, 1e-3, 1e3)]
+    ids = [trial.id for trial in plan(budgets=budgets).trials if trial.kind == "search"]
+    assert ids == [
+        "gumbel-weight_bytes=0.1234567-s0", "gumbel-weight_bytes=0.1234568-s0",
+        "gumbel-weight_bytes=0.001-s0", "gumbel-weight_bytes=1000-s0",
+    ]
+
+
+def test_budget_of_several_costs_is_in_the_order_of_their_names():
+    ids = [trial.id for trial in plan(budgets=[{"weight_bytes": "20 kB", "bops": 0.1}]).trials]
+    assert "gumbel-bops=0.1-weight_bytes=20kB-s0" in ids
+
+
+def test_budget_without_a_limit_has_a_name():
+    assert "gumbel-unlimited-s0" in [trial.id for trial in plan(budgets=[{}]).trials]
+
+
+@pytest.mark.parametrize("changes, twin", [
+    ({"budgets": [{"weight_bytes": 0.5}, {"weight_bytes": 0.5}]}, "gumbel-weight_bytes=0.5-s0"),
+    ({"budgets": [{"weight_bytes": "20 kB"}, {"weight_bytes": "20kB"}]}, "gumbel-weight_bytes=20kB-s0"),
+    ({"references__uniform": [4, 4]}, "uniform4-s0"),
+])
+def test_trial_that_is_asked_for_twice_is_refused(changes, twin):
+    with pytest.raises(ConfigError, match=f"asks for trial '{twin}' twice"):
+        plan(**changes)
+
+
+# plan.json ----------------------------------------------------------------------------------------
+
+
+def test_saved_plan_is_read_back(tmp_path):
+    folder = tmp_path / "deep" / "run"
+    plain = table()
+    saved = plan_of(plain, read_experiment(plain, "x"), threads=3, data_dir="/data")
+    save_plan(saved, folder)
+    found = load_plan(folder)
+    assert found == saved
+    assert found.digest == saved.digest
+    assert [path.name for path in folder.iterdir()] == ["plan.json"]
+
+
+def test_same_plan_is_accepted_and_not_written_again(tmp_path):
+    save_plan(plan(), tmp_path)
+    before = (tmp_path / "plan.json").stat().st_mtime_ns
+    (tmp_path / "trials").mkdir()
+    save_plan(plan(), tmp_path)
+    assert (tmp_path / "plan.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"recipe__search__steps": 13}, r"differs in recipe.search.steps \(12 there, 13 now\)"),
+    ({"seeds": [0, 1]}, r"differs in seeds.1 \(None there, 1 now\)"),
+    ({"float_seeds": []}, r"differs in float_seeds \(None there, \[\] now\)"),
+    (
+        {"name": "other", "data": "other", "checkpoint_every": 1, "model": "mlp"},
+        r"differs in checkpoint_every .* and \d more keys",
+    ),
+])
+def test_another_plan_is_refused_with_the_key_and_both_values(tmp_path, changes, words):
+    save_plan(plan(), tmp_path)
+    with pytest.raises(RunFolderError, match=f"holds the run of another plan; it {words}"):
+        save_plan(plan(**changes), tmp_path)
+    assert load_plan(tmp_path) == plan()
+
+
+def test_another_number_of_threads_is_another_plan(tmp_path):
+    save_plan(plan(), tmp_path)
+    plain = table()
+    with pytest.raises(RunFolderError, match=r"differs in threads \(1 there, 2 now\)"):
+        save_plan(plan_of(plain, read_experiment(plain, "x"), threads=2), tmp_path)
+
+
+def test_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(RunFolderError, match="is not empty and holds no plan.json"):
+        save_plan(plan(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot be written: Not a directory. Choose another --out"):
+        save_plan(plan(), tmp_path / "file" / "run")
+
+
+def damaged(folder, change):
+    save_plan(plan(), folder)
+    path = folder / "plan.json"
+    document = json.loads(path.read_text())
+    path.write_text(change(document))
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda d: json.dumps(d)[:100], "plan.json is not JSON: .* start it anew"),
+    (lambda d: "", "plan.json is not JSON"),
+    (lambda d: "[]", "has schema 'list', this version reads 'mpnas.plan/1'"),
+    (lambda d: json.dumps(d | {"schema": "mpnas.plan/9"}), "has schema 'mpnas.plan/9'"),
+    (lambda d: json.dumps({k: v for k, v in d.items() if k != "experiment"}), "is damaged: KeyError"),
+    (lambda d: json.dumps({k: v for k, v in d.items() if k != "trials"}), "is damaged: KeyError"),
+    (lambda d: json.dumps(d | {"threads": "many"}), "is damaged: ValueError"),
+    (lambda d: json.dumps(d | {"threads": None}), "is damaged: TypeError"),
+    (lambda d: json.dumps(d | {"trials": d["trials"][:2]}), "lists other trials than its experiment has"),
+], ids=["cut", "empty", "list", "version", "experiment", "no_trials", "threads", "null", "other_trials"])
+def test_damaged_plan_is_a_sentence(tmp_path, change, words):
+    damaged(tmp_path, change)
+    with pytest.raises(RunFolderError, match=words):
+        load_plan(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_a_sentence(tmp_path):
+    (tmp_path / "plan.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(RunFolderError, match="plan.json is not JSON"):
+        load_plan(tmp_path)
+
+
+def test_experiment_that_is_no_longer_valid_is_a_sentence(tmp_path):
+    damaged(tmp_path, lambda d: json.dumps(d | {"experiment": d["experiment"] | {"seed": 3}}))
+    with pytest.raises(ConfigError, match="plan.json: unknown key 'seed'; nearest: 'seeds'"):
+        load_plan(tmp_path)
+
+
+def test_folder_without_a_plan_is_no_run_folder(tmp_path):
+    with pytest.raises(RunFolderError, match="is no run folder: it has no readable plan.json"):
+        load_plan(tmp_path / "nowhere")
+
+
+# Writing ------------------------------------------------------------------------------------------
+
+
+def test_json_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
