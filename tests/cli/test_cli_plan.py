@@ -1,0 +1,53 @@
+"""Tests of mpnas/cli/plan.py and mpnas/cli/prospect.py."""
+
+import pytest
+import tiny_run
+
+from mpnas.cli.prospect import Limit, prospect, trials_text
+
+
+def test_a_plan_shows_sites_costs_budgets_and_trials_and_writes_nothing(mpnas, tiny_toml, tmp_path):
+    result = mpnas("plan", tiny_toml)
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.output.split())
+    # 64 x 64, 64 x 32 and 32 x 10 weights, each used once per example.
+    assert "dense0/kernel | weight | layer | 1 | 2 4 8 | 4,096 | 4,096 |" in text
+    assert "dense2/kernel | weight | layer | 1 | 2 4 8 | 320 | 320 |" in text
+    assert "macs | mac | 6,464 | 6,464 | 6,464 |" in text
+    # 6,464 x 8 x 2, 8, 8, 4 and 2: activations stay at 8 bits.
+    assert "bops | bitop | 103,424 | 413,696 | 413,696 | 206,848 | 103,424 |" in text
+    assert "3 trials: 1 float, 1 uniform, 1 search." in text
+    assert "feasible" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+@pytest.mark.slow
+def test_ties_are_shown_with_their_reasons(mpnas):
+    text = mpnas("plan", "digits").output
+    assert "stem, block1/conv2" in text and "added in ResidualBlock.__call__" in text
+    assert "Note: 0 bits is not offered at dense" in text
+
+
+def test_an_impossible_budget_is_shown_and_refused(mpnas, tiny_toml):
+    result = mpnas("plan", tiny_toml, "--set", "budgets=[{weight_bytes=0.5}, {bops=0.001}]")
+    assert result.exit_code == 2
+    assert "feasible" in result.stdout and "impossible" in result.stdout
+    assert result.stderr.startswith("mpnas: budget bops = 413.696 bitop cannot be met")
+
+
+def test_a_budget_is_shown_as_a_number(tmp_path):
+    found = prospect(tiny_run.planned(tmp_path, 'budgets=[{ weight_bytes = "5 kB", bops = 0.5 }]'))
+    assert {one.cost: one.limit for one in found.limits} == {"weight_bytes": 5000.0, "bops": 413_696 / 2}
+    assert all(one.verdict == "feasible" for one in found.limits)
+    assert found.refusal is None
+
+
+def test_a_limit_above_all_networks_is_none():
+    assert Limit("", "macs", "mac", 10.0, 1.0, 10.0).verdict == "no limit"
+    assert Limit("", "macs", "mac", 1.0, 1.0, 10.0).verdict == "feasible"
+    assert Limit("", "macs", "mac", 0.9, 1.0, 10.0).verdict == "impossible"
+
+
+def test_trials_are_counted_by_kind(tmp_path):
+    plan = tiny_run.planned(tmp_path, "seeds=[0,1]", "references.random=true")
+    assert trials_text(plan) == "8 trials: 2 float, 2 uniform, 2 random, 2 search"

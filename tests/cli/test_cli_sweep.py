@@ -1,0 +1,138 @@
+"""Tests of mpnas/cli/sweep.py, mpnas/cli/resume.py and mpnas/cli/finish.py."""
+
+import json
+import signal
+import time
+
+import pytest
+
+from mpnas.cli import finish
+from mpnas.cli.options import processors
+from mpnas.pareto import load, violations
+from mpnas.sweep.plan import load_plan
+from mpnas.sweep.trial import run_trial
+from mpnas.sweep.tune import Outcome
+
+
+@pytest.fixture
+def driven(monkeypatch):
+    """Puts another driver in the place of Ray."""
+
+    def drive(driver):
+        monkeypatch.setattr(finish, "run_pending", driver)
+
+    return drive
+
+
+def in_this_process(folder, resources):
+    for trial in load_plan(folder).trials:
+        run_trial(folder, trial.id)
+    return Outcome()
+
+
+def test_a_finished_run_is_not_run_again_and_its_front_is_written_anew(mpnas, tiny_toml, own_run):
+    results = {path: path.read_bytes() for path in own_run.rglob("result.json")}
+    (own_run / "front.json").unlink()
+    result = mpnas("sweep", tiny_toml, "--out", own_run)
+    assert result.exit_code == 0, result.output
+    assert "3 trials: 1 float, 1 uniform, 1 search; 3 of 3 are done already." in result.stdout
+    for words in ("Budgets", "Front of tiny", "References", "Against uniform 8-bit", "front.png"):
+        assert words in result.stdout
+    assert violations(load(own_run / "front.json"), root=own_run) == []
+    assert (own_run / "front.png").read_bytes()[:4] == (own_run / "bits.png").read_bytes()[:4] == b"\x89PNG"
+    assert {path: path.read_bytes() for path in own_run.rglob("result.json")} == results
+
+
+def test_a_resume_finishes_what_has_no_result(mpnas, own_run, driven):
+    before = (own_run / "front.json").read_bytes()
+    (own_run / "trials" / "uniform8-s0" / "result.json").unlink()
+    (own_run / "front.json").unlink()
+    driven(in_this_process)
+    result = mpnas("resume", own_run)
+    assert result.exit_code == 0, result.output
+    assert "2 of 3 are done already" in result.stdout
+    assert "[3/3] uniform8-s0 done: accuracy" in result.stderr
+    again, first = load(own_run / "front.json"), json.loads(before)
+    metrics = [[reference["metrics"] for reference in front["references"]] for front in (first, again)]
+    assert metrics[0] == metrics[1]
+
+
+def test_a_failed_trial_ends_with_code_3_and_its_reason(mpnas, own_run):
+    path = own_run / "trials" / "gumbel-weight_bytes=0.5-s0" / "result.json"
+    record = json.loads(path.read_text())
+    lost = {"status": "failed", "reason": "the loss went away.", "stage": "searched"}
+    nothing = {"metrics": {}, "costs": {}, "assignment": {}, "artifacts": {}}
+    path.write_text(json.dumps(record | lost | nothing))
+    result = mpnas("resume", own_run)
+    assert result.exit_code == 3, result.output
+    assert "Rejected" in result.stdout and "the loss went away." in result.stdout
+    assert "1 of 3 trials failed" in result.stderr
+
+
+def test_an_interrupted_sweep_ends_with_130_and_says_how_to_go_on(mpnas, own_run, driven):
+    driven(lambda folder, resources: Outcome(interrupted=True))
+    result = mpnas("resume", own_run)
+    assert result.exit_code == 130
+    assert "Go on with: mpnas resume own_run" in result.stderr
+
+
+def test_a_sweep_that_fails_itself_ends_with_code_4(mpnas, own_run, driven):
+    driven(lambda folder, resources: Outcome(error="RuntimeError: the controller died"))
+    result = mpnas("resume", own_run)
+    assert result.exit_code == 4
+    assert "the sweep itself failed: RuntimeError: the controller died." in result.stderr
+    assert "3 of 3 trials are done" in result.stderr
+
+
+def test_a_picture_that_cannot_be_written_is_a_sentence(refused, own_run):
+    (own_run / "front.png").mkdir(exist_ok=True)
+    assert "front.png" in refused("resume", own_run)
+
+
+def test_the_number_of_trials_at_once_is_handed_on(mpnas, own_run, driven):
+    asked = []
+    driven(lambda folder, resources: asked.append(resources.cpus) or Outcome())
+    mpnas("resume", own_run, "--cpus", "3")
+    mpnas("resume", own_run)
+    assert asked == [3, processors()]
+
+
+@pytest.mark.parametrize(
+    "options, threads",
+    [((), processors()), (("--threads", "3"), 3), (("--set", "seeds=[0,1]", "--cpus", "2"), 1)],
+    ids=["one_at_a_time", "asked", "two_at_a_time"],
+)
+def test_a_trial_has_one_thread_unless_it_runs_alone(mpnas, tiny_toml, tmp_path, driven, options, threads):
+    driven(lambda folder, resources: Outcome(interrupted=True))
+    more = () if "--cpus" in options else ("--cpus", "1")
+    mpnas("sweep", tiny_toml, "--out", tmp_path / "run", *options, *more)
+    assert load_plan(tmp_path / "run").threads == threads
+
+
+def test_a_data_folder_is_kept_absolute(mpnas, tiny_toml, tmp_path, driven):
+    driven(lambda folder, resources: Outcome(interrupted=True))
+    mpnas("sweep", tiny_toml, "--data-dir", "data")
+    assert load_plan(tmp_path / "runs" / "tiny").data_dir == str(tmp_path / "data")
+
+
+@pytest.mark.slow
+def test_a_sweep_through_ray_that_is_interrupted_is_finished_by_a_resume(program, tiny_toml, tmp_path):
+    run = tmp_path / "runs" / "tiny"
+    changes = ("recipe.float.steps=400", "checkpoint_every=50", "references.uniform=[]")
+    options = [word for change in changes for word in ("--set", change)]
+    sweep = program("sweep", "tiny.toml", "--cpus", "1", *options, cwd=tmp_path)
+    began = time.monotonic()
+    while not (run / "trials" / "float-s0" / "metrics.jsonl").exists():
+        assert sweep.poll() is None and time.monotonic() - began < 300, sweep.communicate()
+        time.sleep(0.05)
+    sweep.send_signal(signal.SIGINT)
+    _, told = sweep.communicate(timeout=300)
+    assert sweep.returncode == 130, told
+    assert "mpnas: interrupted;" in told and "mpnas resume runs/tiny" in told and "Traceback" not in told
+    assert not (run / "front.json").exists()
+    resume = program("resume", "runs/tiny", cwd=tmp_path)
+    printed, told = resume.communicate(timeout=300)
+    assert resume.returncode == 0, told
+    assert "Front of tiny" in printed and "[2/2]" in told
+    assert "Warning" not in told and "Traceback" not in told
+    assert violations(load(run / "front.json"), root=run) == []

@@ -1,0 +1,64 @@
+"""A tiny experiment on the digits, and its finished run, made once for all tests of a session."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+from mpnas.pareto import save
+from mpnas.sweep.collect import front_of
+from mpnas.sweep.config import experiment_of
+from mpnas.sweep.plan import plan_of, save_plan
+from mpnas.sweep.trial import run_trial
+
+TOML = """
+name = "tiny"
+model = "mlp"
+data = "digits"
+controllers = ["gumbel"]
+budgets = [{ weight_bytes = 0.5 }]
+checkpoint_every = 2
+
+[references]
+uniform = [8]
+random = false
+
+[space]
+rules = [{ match = "*", weights = [2, 4, 8], activations = [8], granularity = "layer" }]
+
+[recipe.float]
+steps = 12
+
+[recipe.search]
+steps = 6
+arch = { lr = 0.04 }
+
+[recipe.retrain]
+steps = 6
+distill = 1.0
+"""
+
+
+def written(folder):
+    """Path of `tiny.toml` in a folder."""
+    path = folder / "tiny.toml"
+    path.write_text(TOML)
+    return path
+
+
+def planned(folder, *overrides):
+    """The plan of the tiny experiment, with overrides."""
+    experiment, table = experiment_of(str(written(folder)), overrides)
+    return plan_of(table, experiment)
+
+
+@functools.cache
+def finished():
+    """The folder of the finished run; read-only: tests that change it copy it first."""
+    folder = Path(tempfile.mkdtemp(prefix="mpnas-tiny-"))
+    plan = planned(folder)
+    run = folder / "run"
+    save_plan(plan, run)
+    for trial in plan.trials:
+        assert run_trial(run, trial.id).status == "done"
+    save(front_of(run), run / "front.json")
+    return run
