@@ -33,7 +33,7 @@ class Random:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    spread: float = 1.5
+    spread: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.spread >= 0:

@@ -15,9 +15,13 @@ sum turns out to be over its limit, the program is solved again for as much less
 unless its exact costs are within the limits.
 """
 
+import contextlib
+import ctypes
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -225,13 +229,16 @@ class Knapsack:
                 free = parts.stop
             program.add(line, -np.inf, share - row.constant)
         wanted = np.concatenate([scores.ravel() for scores in self.scores.values()])
-        result = milp(
-            np.concatenate([-wanted, np.zeros(extra)]),
-            constraints=program.constraint(),
-            integrality=np.repeat([1, 0], [count, extra]),
-            bounds=Bounds(np.repeat([0, -np.inf], [count, extra]), np.repeat([1, np.inf], [count, extra])),
-            options=SOLVER_OPTIONS,
-        )
+        with _without_chatter():
+            result = milp(
+                np.concatenate([-wanted, np.zeros(extra)]),
+                constraints=program.constraint(),
+                integrality=np.repeat([1, 0], [count, extra]),
+                bounds=Bounds(
+                    np.repeat([0, -np.inf], [count, extra]), np.repeat([1, np.inf], [count, extra])
+                ),
+                options=SOLVER_OPTIONS,
+            )
         return None if result.x is None else np.asarray(result.x[:count])
 
     def _add_product(self, program: "_Program", site: str, form: np.ndarray, parts: slice) -> None:
@@ -263,6 +270,21 @@ class Knapsack:
             removed[:, self._slices[site]][:, ::candidates] = np.ones(decisions), sizes
             program.add(removed[:1], -np.inf, decisions - 1)
             program.add(removed[1:], sizes.sum() - caps[group], np.inf)
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Nothing on the process's standard output: HiGHS writes debug lines there, past Python's own."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # what C still holds back belongs to nowhere, too
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 class _Program:
