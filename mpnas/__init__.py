@@ -1,6 +1,6 @@
 """mpnas: fronts of accuracy against cost for Flax networks in low, mixed precision.
 
-The story in a dozen names: `attach` choices to a network, `search` an assignment within a budget,
+The story in a few names: `attach` choices to a network, `search` an assignment within a budget,
 `retrain` it, `discretize` it to a smaller network, gather a `front`. The names are imported when they
 are first used: reading a front file must not import JAX.
 """

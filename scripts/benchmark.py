@@ -40,7 +40,9 @@ VARIANTS: dict[str, list[Rule]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True)
     step = commands.add_parser("search-step", help="float and search steps of ResNet-8")
     step.add_argument("--batch", type=int, default=128)
@@ -88,9 +90,10 @@ def _prepared(rules: list[Rule], x: Any, y: Any) -> tuple[Callable[[], None], in
         costs=limited(COSTS, limits),
     )
     state = start(net.parts, _arch(controller, net), phase, 0)
-    knobs = {"progress": 0.5, "distill": 0.0, "temperature": 1.0, "bins": 0.0, "smoothing": 0.0, "penalty": 1.0}
-    knobs |= {f"rate/{name}": 1e-3 for name in phase.optimizers}
-    rest = (x, y, {k: np.float32(v) for k, v in knobs.items()}, {}, {k: np.float32(v) for k, v in limits.items()}, None)
+    terms = ("progress", "distill", "temperature", "bins", "smoothing", "penalty")
+    knobs = dict(zip(terms, map(np.float32, (0.5, 0.0, 1.0, 0.0, 0.0, 1.0)), strict=True))
+    knobs |= {f"rate/{name}": np.float32(1e-3) for name in phase.optimizers}
+    rest = (x, y, knobs, {}, {name: np.float32(limit) for name, limit in limits.items()}, None)
     step = compiled_step(spec)
     memory = step.lower(state, *rest).compile().memory_analysis()  # type: ignore[attr-defined]
     holder = [state]

@@ -1,5 +1,8 @@
 """Tests of mpnas/__init__.py and mpnas/errors.py."""
 
+import doctest
+import importlib
+import pkgutil
 import subprocess
 import sys
 
@@ -12,6 +15,13 @@ from mpnas import errors
 @pytest.mark.parametrize("name", mpnas.__all__)
 def test_every_name_of_the_package_is_there(name):
     assert getattr(mpnas, name) is not None
+
+
+def test_every_example_in_a_docstring_is_true():
+    names = [module.name for module in pkgutil.walk_packages(mpnas.__path__, "mpnas.")]
+    results = [doctest.testmod(importlib.import_module(name)) for name in names]
+    assert sum(found.attempted for found in results) >= 20
+    assert not any(found.failed for found in results)
 
 
 def test_unknown_name_is_an_attribute_error():

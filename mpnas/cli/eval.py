@@ -8,10 +8,10 @@ from rich.table import Table
 from mpnas.cli.exits import BAD_INPUT, stop
 from mpnas.cli.front import opened
 from mpnas.cli.options import absolute, data_option, processors, set_option
-from mpnas.cli.printing import percent, row, show, table_of
+from mpnas.cli.printing import percent, row, show
 from mpnas.cli.prospect import configure_process
 from mpnas.errors import ConfigError, FrontFileError
-from mpnas.report.tables import amount_text
+from mpnas.report.tables import amount_text, table_of
 from mpnas.sweep.config import experiment_of
 from mpnas.sweep.plan import load_plan
 from mpnas.sweep.point import Measured, Part, float_accuracy, ids_of, measure_point, point_of

@@ -17,8 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mpnas.cli.printing import duration, table_of
-from mpnas.report.tables import amount_text
+from mpnas.cli.printing import duration
+from mpnas.report.tables import amount_text, table_of
 from mpnas.sweep.watch import Overall, Pace, Status
 
 LINE_EVERY = 15.0  # seconds between two lines of progress where there is no terminal

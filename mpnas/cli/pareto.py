@@ -9,11 +9,11 @@ from mpnas.cli.amount import amount, fraction
 from mpnas.cli.exits import BAD_INPUT, stop
 from mpnas.cli.front import opened
 from mpnas.cli.options import FOLDER, pairs
-from mpnas.cli.printing import percent, row, show, table_of
+from mpnas.cli.printing import percent, row, show
 from mpnas.errors import ConfigError
 from mpnas.pareto import pick, violations
 from mpnas.report import bits_table, front_table, reference_table, rejected_table, verdict
-from mpnas.report.tables import amount_text
+from mpnas.report.tables import amount_text, table_of
 
 
 @click.group("pareto")

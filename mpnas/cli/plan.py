@@ -6,9 +6,10 @@ import click
 from rich.table import Table
 
 from mpnas.cli.options import absolute, data_option, set_option
-from mpnas.cli.printing import row, show, table_of
+from mpnas.cli.printing import row, show
 from mpnas.cli.prospect import budget_table, cost_table, prospect, trials_text
 from mpnas.cost import COSTS, achievable, measure
+from mpnas.report.tables import table_of
 from mpnas.space import Space
 from mpnas.sweep.config import experiment_of
 from mpnas.sweep.plan import plan_of

@@ -1,11 +1,9 @@
 """Printing: results on stdout, tables as the reader can take them, paths as short as they can be."""
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,19 +20,6 @@ def show(*tables: Table) -> None:
             console.print()
     else:
         click.echo(text_of(tables))
-
-
-def table_of(title: str, left: Iterable[str], right: Iterable[str] = (), last: Iterable[str] = ()) -> Table:
-    """An empty table in the style of the report: columns to the left, to the right, to the left."""
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.title_justify = "left"
-    for name in left:
-        table.add_column(Text(name), overflow="fold")
-    for name in right:
-        table.add_column(Text(name), justify="right", overflow="fold")
-    for name in last:
-        table.add_column(Text(name), overflow="fold")
-    return table
 
 
 def row(table: Table, *cells: object) -> None:

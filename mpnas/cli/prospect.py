@@ -11,17 +11,16 @@ from pathlib import Path
 
 from rich.table import Table
 
-from mpnas.cli.printing import row, table_of
-from mpnas.control import RELAXATIONS
+from mpnas.cli.printing import row
 from mpnas.cost import COSTS, Budget, achievable, refuse_impossible
 from mpnas.errors import BudgetError, ConfigError
 from mpnas.pareto.summary import budget_text
-from mpnas.report.tables import amount_text
+from mpnas.report.tables import amount_text, table_of
 from mpnas.space import Space
-from mpnas.sweep.config import controller_of
 from mpnas.sweep.plan import Plan
 from mpnas.sweep.point import float_model
 from mpnas.sweep.trial import bench_of
+from mpnas.sweep.tune import has_result
 from mpnas.sweep.worker import prepare
 
 
@@ -80,13 +79,6 @@ def prospect(plan: Plan) -> Prospect:
       MpnasError: anything in the experiment that would stop its trials, budgets excepted.
     """
     configure_process(plan.threads)
-    for spec in plan.experiment.controllers:
-        name, _ = controller_of(spec)
-        if name not in RELAXATIONS:
-            raise ConfigError(
-                f"controller '{name}' does not search; controllers that do: {', '.join(RELAXATIONS)}. "
-                "Baselines are switched on under [references]."
-            )
     if plan.experiment.weights is not None:
         float_model(plan.experiment, plan.data_dir)
     space = bench_of(plan).net.space
@@ -123,7 +115,7 @@ def trials_text(plan: Plan) -> str:
 
 def done_text(plan: Plan, folder: Path) -> str:
     """How many trials have a result already."""
-    done = sum((folder / "trials" / trial.id / "result.json").exists() for trial in plan.trials)
+    done = sum(has_result(folder, trial.id) for trial in plan.trials)
     return f"{done} of {len(plan.trials)} are done already" if done else "none is done yet"
 
 

@@ -9,9 +9,9 @@ from mpnas.cli.exits import INTERRUPTED, stop
 from mpnas.cli.front import opened
 from mpnas.cli.live import trial_display
 from mpnas.cli.options import FOLDER
-from mpnas.cli.printing import percent, row, short, show, table_of
+from mpnas.cli.printing import percent, row, short, show
 from mpnas.cli.prospect import configure_process
-from mpnas.report.tables import amount_text
+from mpnas.report.tables import amount_text, table_of
 from mpnas.sweep.plan import load_plan
 from mpnas.sweep.point import METRIC_OF, Retrained, point_of, retrain_point
 

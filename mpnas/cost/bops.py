@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mpnas.cost.base import NO_OVERHEAD, alive_pairs
+from mpnas.quant.format import FLOAT_BITS
 from mpnas.space import Space, Usage
-from mpnas.space.usage import FLOAT_BITS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 
 from mpnas.cost.base import NO_OVERHEAD, alive_pairs
 from mpnas.quant import IntFormat, Quantizer
+from mpnas.quant.format import FLOAT_BITS
 from mpnas.space import Choice, Layer, Space, Usage
-from mpnas.space.usage import FLOAT_BITS
 
 SCALE_BITS = 32
 BIAS_BITS = 32

@@ -111,13 +111,13 @@ def _folder(data_dir: Path | None) -> Path:
     named = data_dir or os.environ.get("MPNAS_DATA")
     if not named:
         raise DataError(
-            "CIFAR-10 needs a folder with its files. Give one with data_dir, or set the "
-            "environment variable MPNAS_DATA."
+            "CIFAR-10 needs a folder with its files. Give one with --data-dir (in Python: data_dir), or "
+            "set the environment variable MPNAS_DATA."
         )
     if not Path(named).is_dir():
         raise DataError(
-            f"the data folder {named} does not exist. Give another one with data_dir, or set the "
-            "environment variable MPNAS_DATA."
+            f"the data folder {named} does not exist. Give another one with --data-dir (in Python: "
+            "data_dir), or set the environment variable MPNAS_DATA."
         )
     return Path(named)
 
@@ -131,7 +131,7 @@ def _read(folder: Path, source: Source) -> tuple[Images, Labels]:
     raise DataError(
         f"the data folder {folder} holds no CIFAR-10 ({source.part} images). Put '{NPZ_NAME}' or "
         f"the official binary files ({source.files[0]}, ...) there, or give another folder with "
-        "data_dir or MPNAS_DATA."
+        "--data-dir (in Python: data_dir) or MPNAS_DATA."
     )
 
 

@@ -100,7 +100,9 @@ def _version() -> str:
 def _refuse_twins(rows: Sequence[Mapping[str, Any]]) -> None:
     counts = Counter(row["trial"] for row in rows)
     if twins := sorted(trial for trial, count in counts.items() if count > 1):
-        raise FrontFileError(f"{len(twins)} trial ids come twice, '{twins[0]}' first; each is one.")
+        raise FrontFileError(
+            f"{len(twins)} trial ids come twice, '{twins[0]}' first; give each trial its own."
+        )
 
 
 def _refusal(row: Mapping[str, Any]) -> str | None:

@@ -24,7 +24,7 @@ class Record:
       kind: "search", or the baseline that it is.
       controller: Name of the search method; None for baselines that have none.
       seed: Seed of all randomness of the trial; >= 0.
-      budget: Cost name -> what was asked for, an amount or text such as "25%".
+      budget: Cost name -> what was asked for, an amount or text such as "20 kB".
       limits: Cost name -> the budget as an absolute amount, in the cost's unit.
       status: "done" or "failed".
       reason: Why it failed; None when done.

@@ -67,11 +67,6 @@ class IntFormat:
         return 0.5 if self.bits == 1 and self.signed and self.symmetric else 0.0
 
     @property
-    def max_level(self) -> float:
-        """Largest `|code + offset|`, in steps; at least 0.5."""
-        return max(abs(self.qmin + self.offset), abs(self.qmax + self.offset))
-
-    @property
     def has_zero_point(self) -> bool:
         """Whether an integer zero point is stored beside each scale."""
         return not self.symmetric

@@ -31,7 +31,7 @@ def front_table(front: Front, *, dominated: bool = True) -> Table:
     """
     base = uniform_cost(front, 8)
     title = f"{_words(first_cost(front)['name'])}\n[% of 8-bit]"
-    table = _table(
+    table = table_of(
         f"Front of {front['run']['id']}",
         ["id", "controller", "budget"],
         ["seed", *(_heading(o) for o in front["objectives"]), *([title] if base else [])],
@@ -56,7 +56,7 @@ def front_table(front: Front, *, dominated: bool = True) -> Table:
 
 def reference_table(front: Front) -> Table:
     """One row per baseline, averaged over its seeds."""
-    table = _table(
+    table = table_of(
         "References", ["baseline"], ["seeds", *(_heading(o) for o in front["objectives"])]
     )
     for mean in over_seeds(front["references"]):
@@ -68,7 +68,7 @@ def reference_table(front: Front) -> Table:
 
 def rejected_table(front: Front) -> Table:
     """One row per trial that gave no point, with the reason."""
-    table = _table("Rejected", ["trial", "controller", "budget"], ["seed"], ["reason"])
+    table = table_of("Rejected", ["trial", "controller", "budget"], ["seed"], ["reason"])
     for row in front["rejected"]:
         budget = budget_text(row["budget"]) or NOTHING
         cells = [row["trial"], row["controller"] or row["kind"], budget, str(row["seed"])]
@@ -89,7 +89,7 @@ def bits_table(point: Mapping[str, Any], sites: Sites) -> Table:
         ("weights, MACs", shares(assignment, sites, "weight", "macs")),
         ("activations, MACs", shares(assignment, sites, "activation", "macs")),
     ]
-    table = _table(f"Bits of {point['id']}", [], ["bits", *(name for name, _ in columns)])
+    table = table_of(f"Bits of {point['id']}", [], ["bits", *(name for name, _ in columns)])
     for bits in sorted({bits for _, share in columns for bits in share}, reverse=True):
         name = f"{bits}" if bits else "0 (left out)"
         cells = [f"{100 * s[bits]:.1f} %" if bits in s else NOTHING for _, s in columns]
@@ -133,9 +133,10 @@ def text_of(tables: Iterable[Table]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(
-    title: str, left: Sequence[str], right: Sequence[str], last: Sequence[str] = ()
+def table_of(
+    title: str, left: Sequence[str], right: Sequence[str] = (), last: Sequence[str] = ()
 ) -> Table:
+    """An empty table: columns `left` aligned left, `right` aligned right, `last` left again."""
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.title_justify = table.caption_justify = "left"
     columns: tuple[tuple[Sequence[str], JustifyMethod], ...] = (

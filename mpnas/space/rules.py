@@ -23,12 +23,13 @@ from mpnas.quant import (
     Subgroup,
     format_of,
 )
+from mpnas.quant.format import FLOAT_BITS, INTEGER_BITS, PRUNED_BITS
 from mpnas.space.choice import Candidate, Choice, Presence
 from mpnas.space.space import Space
 from mpnas.space.tie import Tie
 from mpnas.space.work import ChannelGroup, Layer, Work
 
-ALLOWED_BITS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+ALLOWED_BITS = (PRUNED_BITS, *INTEGER_BITS, FLOAT_BITS)
 WEIGHT_RANGES: dict[str, ScaleEstimator] = {"learned": LearnedStep(), "minmax": MinMax()}
 ACT_RANGES: dict[str, ScaleEstimator] = {"learned": LearnedStep(batched=True), "moving": MovingAverage()}
 WORDS: dict[str, tuple[str, ...]] = {

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mpnas.quant.format import FLOAT_BITS
 from mpnas.space.space import Gates, Space
-
-FLOAT_BITS = 32
 
 
 @dataclasses.dataclass(frozen=True)

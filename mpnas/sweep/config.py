@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from mpnas.control import PROPOSERS, RELAXATIONS, Proposer, Relaxation
 from mpnas.cost import COSTS
 from mpnas.errors import ConfigError, nearest
+from mpnas.quant.format import INTEGER_BITS
 from mpnas.space import Rule
 from mpnas.sweep.table import override, parsed, read_toml, validated
 from mpnas.train import Phase
@@ -58,12 +59,22 @@ class References:
     Attributes:
       uniform: Bit-widths of uniform networks, one trial per seed.
       random: Random assignments at each budget, one trial per budget and seed.
+
+    Raises:
+      ConfigError: a bit-width that no integer format has.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
     uniform: tuple[int, ...] = (2, 4, 8)
     random: bool = True
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.uniform) - set(INTEGER_BITS)):
+            raise ConfigError(
+                f"references.uniform = {list(self.uniform)} asks for {unknown[0]} bits; "
+                f"allowed are {', '.join(map(str, INTEGER_BITS))}."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

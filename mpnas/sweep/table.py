@@ -8,7 +8,7 @@ from typing import Any
 
 import pydantic
 
-from mpnas.errors import ConfigError, nearest
+from mpnas.errors import ConfigError, MpnasError, nearest
 
 UNKNOWN_KEY = {"extra_forbidden", "unexpected_keyword_argument"}
 
@@ -26,6 +26,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parsed(text: str, label: str) -> dict[str, Any]:
+    """The table of a TOML text; `label` names it in the ConfigError of a text that is none."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -53,6 +54,8 @@ def validated(kind: type, table: Any, label: str) -> Any:
     """An object of `kind` from plain data; every slip is a sentence with the key and the way out."""
     try:
         return pydantic.TypeAdapter(kind).validate_python(table)
+    except MpnasError as error:
+        raise type(error)(f"{label}: {error}") from error
     except pydantic.ValidationError as error:
         # A misspelt key is also a missing one: the word that was written helps more.
         first = min(error.errors(), key=lambda slip: slip["type"] not in UNKNOWN_KEY)

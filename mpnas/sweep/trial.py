@@ -44,10 +44,11 @@ from mpnas.train import (
     TrainState,
     accuracy,
     calibrate,
-    conclude,
     describe_gap,
     one_hot_gates,
+    retrain,
     run_phase,
+    search,
     start,
     start_search,
     with_float_parts,
@@ -215,13 +216,13 @@ class _Run:
         write_json(self.home / "assignment.json", assignment.to_json())
         carried = {"assignment": assignment.to_json(), "gap": gap, "limits": limits}
         state = self._restored("retrain", start(origin, None, recipe.retrain, self.spec.seed))
-        state = run_phase(
-            "retrain", net, state, self.data, recipe.retrain, seed=self.spec.seed,
-            gates=one_hot_gates(net, assignment), teacher=teacher,
+        parts = retrain(
+            net, assignment, self.data, parts=origin, teacher=teacher, phase=recipe.retrain,
+            seed=self.spec.seed, state=state,
             hooks=self._hooks("retrain", offset, recipe.retrain.steps, carried=carried),
         )
-        self._save_final(state.parts, offset + recipe.retrain.steps, carried)
-        return self._result(assignment, state.parts, gap, limits)
+        self._save_final(parts, offset + recipe.retrain.steps, carried)
+        return self._result(assignment, parts, gap, limits)
 
     def _assignment(self, float_parts: Parts) -> tuple[Assignment, dict[str, Any], dict[str, float], Parts]:
         """The assignment of this trial, its gap and limits, and the parts that retraining starts from."""
@@ -232,16 +233,16 @@ class _Run:
             proposer: Proposer = Uniform(spec.bits or 8) if spec.kind == "uniform" else Random()
             rng = np.random.default_rng([0xACE, spec.seed, *_salt(spec.id)])
             price = functools.partial(measure, [c for c in COSTS if c.name in limits], net.space)
-            return proposer.ask(None, net.space, rng, 1, price, limits)[0], {}, limits, float_parts
+            memory = proposer.init(net.space)
+            return proposer.ask(memory, net.space, rng, 1, price, limits)[0], {}, limits, float_parts
         assert spec.controller is not None
         # That it is a relaxation was made sure of when the experiment was read.
         controller: Any = controller_of(self.experiment.controllers[spec.controller])[1]
         phase = self.experiment.recipe.search
         state = self._restored("search", start_search(net, float_parts, controller, phase, spec.seed))
         hooks = self._hooks("search", 0, phase.steps, controller=controller)
-        state = run_phase("search", net, state, self.data, phase, seed=spec.seed,
-                          controller=controller, costs=COSTS, limits=limits, hooks=hooks)
-        found = conclude(net, self.data, state, controller, COSTS, limits)
+        found = search(net, self.data, controller=controller, budget=budget, phase=phase, seed=spec.seed,
+                       state=state, hooks=hooks)
         begins = float_parts if self.experiment.recipe.start == "float" else found.parts
         return found.assignment, dict(found.gap), limits, begins
 

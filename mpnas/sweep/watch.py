@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from mpnas.sweep.attempt import newest
 from mpnas.sweep.plan import Plan, TrialSpec
 
 COST = "weight_bytes"
@@ -154,7 +155,7 @@ def pace_of(rows: list[Row]) -> float | None:
 def _attempts(home: Path) -> int:
     """Number of the newest attempt; 0 before the first."""
     try:
-        return max((int(name) for name in os.listdir(home / "attempts") if name.isdecimal()), default=0)
+        return newest(home / "attempts")
     except OSError:
         return 0
 

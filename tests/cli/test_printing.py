@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mpnas.cli.printing import duration, percent, row, short, show, table_of
+from mpnas.cli.printing import duration, percent, row, short, show
+from mpnas.report.tables import table_of
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_folder_comes_from_the_environment(small, monkeypatch):
 
 
 def test_no_folder_says_both_ways_to_give_one(small):
-    with pytest.raises(DataError, match="with data_dir, or set the .* variable MPNAS_DATA"):
+    with pytest.raises(DataError, match="with --data-dir .*, or set the .* variable MPNAS_DATA"):
         cifar10.load()
 
 

@@ -44,14 +44,6 @@ def test_only_signed_symmetric_one_bit_stands_between_the_codes():
     assert offsets[1, True, True] == 0.5
 
 
-@pytest.mark.parametrize(
-    "fmt, expected",
-    [(IntFormat(1), 0.5), (IntFormat(1, False), 1), (IntFormat(4), 8), (IntFormat(4, False), 15)],
-)
-def test_max_level_is_the_farthest_level_in_steps(fmt, expected):
-    assert fmt.max_level == expected
-
-
 def test_only_asymmetric_integers_store_a_zero_point():
     assert IntFormat(8, symmetric=False).has_zero_point
     assert not any(f.has_zero_point for f in (IntFormat(8), FloatFormat(), Pruned()))

@@ -202,6 +202,7 @@ def test_missing_space_of_a_file_is_a_missing_key(file):
     ({"seeds": [-1]}, "seeds must be different and >= 0"),
     ({"float_seeds": [-2]}, r"float_seeds = \[-2\]"),
     ({"seeds": []}, "experiment 'tiny' needs at least one controller, one budget and one seed"),
+    ({"references__uniform": [0]}, r"references.uniform = \[0\] asks for 0 bits; allowed are 1, 2"),
     ({"checkpoint_every": 0}, "checkpoint_every must be >= 1, got 0"),
     ({"budgets": [{"weight_byte": 0.1}]}, "unknown cost 'weight_byte'; nearest: 'weight_bytes'"),
     ({"budgets": [{"weight_bytes": float("nan")}]}, "budget weight_bytes = nan must be > 0 and finite"),

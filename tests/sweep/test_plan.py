@@ -34,9 +34,9 @@ def test_counts_of_the_bundled_digits():
     experiment, plain = experiment_of("digits")
     trials = plan_of(plain, experiment).trials
     kinds = [trial.kind for trial in trials]
-    # Two controllers, five budgets, two seeds; three uniform widths; one more float network.
+    # Two controllers, four budgets, two seeds; three uniform widths; one more float network.
     counts = {kind: kinds.count(kind) for kind in ("float", "uniform", "search", "random")}
-    assert counts == {"float": 3, "uniform": 6, "search": 20, "random": 10}
+    assert counts == {"float": 3, "uniform": 6, "search": 16, "random": 8}
 
 
 def test_same_experiment_has_the_same_trials_and_digest():
