@@ -70,7 +70,10 @@ def _part(pair: Any, part: str, name: str) -> Part:
     where = f"part '{part}' of data set '{name}'"
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise DataError(f"{where} needs to be a pair (x, y), got {_described(pair)}.")
-    x, y = np.asarray(pair[0]), np.asarray(pair[1])
+    try:
+        x, y = np.asarray(pair[0]), np.asarray(pair[1])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} is no pair of arrays: {str(error).rstrip('.')}.") from error
     if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
         raise DataError(
             f"{where} has inputs of type {x.dtype}. Convert them with x.astype('float32') or, for "
@@ -85,7 +88,8 @@ def _part(pair: Any, part: str, name: str) -> Part:
         raise DataError(
             f"{where} has labels from {y.min()} to {y.max()}. Number the classes from 0 on."
         )
-    x, y = x if x.dtype == np.uint8 else x.astype(np.float32), y.astype(np.int32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused as not finite
+        x, y = x if x.dtype == np.uint8 else x.astype(np.float32), y.astype(np.int32)
     check_arrays(x, y, where)
     return x, y
 

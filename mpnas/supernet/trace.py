@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from mpnas.errors import SearchSpaceError, UnsupportedOperationError
+from mpnas.errors import MpnasError, SearchSpaceError, UnsupportedOperationError
 from mpnas.space import ChannelGroup, Layer, Tensor, Work
 from mpnas.supernet.axes import Axis, freeze_all, fresh
 from mpnas.supernet.program import Reader
@@ -54,10 +54,15 @@ def trace(model: nnx.Module, example: Any, *, input_low: float | None = None) ->
             "which operations the model runs depends on the values that it sees, so its work cannot be "
             f"known before it runs: {str(error).splitlines()[0]} Use jnp.where or jax.lax.cond instead."
         ) from error
-    except (TypeError, ValueError) as error:
+    except MpnasError:
+        raise
+    except Exception as error:  # noqa: BLE001 - own code may raise anything
+        words = (str(error).splitlines() or [""])[0].rstrip(".") or "no message"
+        if not isinstance(error, (TypeError, ValueError)):
+            words = f"{type(error).__name__}: {words}"
         raise SearchSpaceError(
             f"the model cannot be called on inputs of shape {tuple(shaped.shape)} and type {shaped.dtype}: "
-            f"{str(error).splitlines()[0].rstrip('.')}. Check the input shape of the data against the model."
+            f"{words}. Check the input shape of the data against the model."
         ) from error
 
     shapes = [tuple(v.aval.shape) for v in closed.jaxpr.invars]

@@ -8,16 +8,22 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from mpnas.data import DATASETS, Dataset, load_own
-from mpnas.errors import ConfigError, RunFolderError, nearest
+from mpnas.errors import ConfigError, MpnasError, RunFolderError, nearest
 from mpnas.models import MODELS, load_mlperf_tiny
+from mpnas.supernet import Supernet
 from mpnas.sweep.config import Experiment
 from mpnas.train import is_model, streams
 
+PROBE_ROWS = 7  # a batch of a size that no model is made for
 WEIGHT_LOADERS: dict[str, Callable[..., Any]] = {"resnet8": load_mlperf_tiny}
 
 
@@ -37,7 +43,10 @@ def model_of(experiment: Experiment, seed: int) -> Any:
             'written model = "my_net:build".'
         )
     arguments: dict[str, Any] = {"rngs": streams(seed)}
-    parameters = inspect.signature(builder).parameters
+    try:
+        parameters = inspect.signature(builder).parameters
+    except ValueError:  # a builtin that does not tell
+        parameters = inspect.signature(lambda: None).parameters
     if "rngs" not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         raise ConfigError(
             f"model '{name}' takes no argument 'rngs'. Write it as def build(*, rngs): ..., so that each "
@@ -45,8 +54,10 @@ def model_of(experiment: Experiment, seed: int) -> Any:
         )
     try:
         model = builder(**arguments, **options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"model '{name}' cannot be built with {options}: {error}.") from error
+    except MpnasError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - own code may raise anything
+        raise ConfigError(f"model '{name}' cannot be built with {options}: {told(error)}.") from error
     if not is_model(model):
         raise ConfigError(f"model '{name}' built a {type(model).__name__}. Return a flax.nnx.Module.")
     return model
@@ -61,13 +72,59 @@ def data_of(experiment: Experiment, data_dir: Path | None) -> Dataset:
     """
     name = experiment.data
     if ":" in name:
-        return load_own(own_callable(name, "data")(), name)
+        return load_own(_returned(own_callable(name, "data"), name), name)
     if name not in DATASETS:
         raise ConfigError(
             f"unknown data '{name}'; nearest: {nearest(name, DATASETS)}. Arrays of your own are written "
             'data = "my_net:batches".'
         )
     return DATASETS[name](data_dir)
+
+
+def refuse_outputs(plain: Supernet, data: Dataset) -> None:
+    """Raise a ConfigError unless the network answers a batch with one float per row and class."""
+    x = jax.ShapeDtypeStruct((PROBE_ROWS, *data.example().shape[1:]), data.example().dtype)
+    try:
+        found = jax.eval_shape(lambda p, inputs: plain.apply(p, {}, inputs, train=False)[0], plain.parts, x)
+    except Exception as error:  # noqa: BLE001 - own code may raise anything
+        raise ConfigError(
+            f"the model cannot be called on a batch of {PROBE_ROWS} rows: {told(error)}. "
+            "It must take any number of them."
+        ) from error
+    # Tuples, dictionaries and None have no shape.
+    shape = getattr(found, "shape", None)
+    kind: Any = getattr(found, "dtype", None)
+    if shape is None or len(shape) != 2 or shape[0] != PROBE_ROWS or not jnp.issubdtype(kind, jnp.floating):
+        gave = type(found).__name__ if shape is None else f"{kind} of shape {tuple(shape)}"
+        raise ConfigError(
+            f"the model answers {PROBE_ROWS} inputs with {gave}. "
+            "Return float logits of shape (rows, classes)."
+        )
+    if shape[1] < data.classes:
+        raise ConfigError(
+            f"the model has {shape[1]} outputs, but data set '{data.name}' has labels up to "
+            f"{data.classes - 1}. Give it {data.classes} outputs, or number the classes from 0 without gaps."
+        )
+
+
+def told(error: BaseException) -> str:
+    """What a person's own code raised, and the line of it, in words."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and "site-packages" not in frame.filename and frame.filename[0] != "<"
+    ]
+    words = str(error).strip().rstrip(".")
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{f': {words}' if words else ''}{where}"
+
+
+def _returned(function: Callable[..., Any], name: str) -> Any:
+    try:
+        return function()
+    except (MpnasError, OSError):
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - own code may raise anything
+        raise ConfigError(f"data '{name}' cannot be made: {told(error)}.") from error
 
 
 def own_callable(name: str, key: str) -> Callable[..., Any]:
@@ -86,11 +143,14 @@ def own_callable(name: str, key: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and misses one of its own
+            # The module is there, and misses one of its own.
+            raise ConfigError(f'{key} = "{name}": module \'{module_name}\' fails: {told(error)}.') from error
         raise ConfigError(
             f'{key} = "{name}": there is no module \'{module_name}\' here ({folder}) or among the installed '
             "packages. Start mpnas in the folder that holds it."
         ) from error
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - own code may raise anything
+        raise ConfigError(f'{key} = "{name}": module \'{module_name}\' fails: {told(error)}.') from error
     found = getattr(module, attribute, None)
     if not callable(found):
         names = [n for n in vars(module) if callable(getattr(module, n)) and not n.startswith("_")]

@@ -31,6 +31,8 @@ def parsed(text: str, label: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{label} is not TOML: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{label} nests its values too deeply. Write them flat.") from error
 
 
 def override(table: dict[str, Any], text: str) -> None:
@@ -40,7 +42,7 @@ def override(table: dict[str, Any], text: str) -> None:
         raise ConfigError(f"--set {text!r} is not of the form key=value, such as recipe.search.steps=200.")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         parsed = value
     *parents, last = key.strip().split(".")
     for part in parents:

@@ -34,7 +34,7 @@ from mpnas.space import Assignment
 from mpnas.supernet import Parts, Supernet, attach
 from mpnas.sweep.attempt import Fenced, claim, cut_metrics, newest
 from mpnas.sweep.config import Experiment, controller_of, read_experiment, rules_of
-from mpnas.sweep.named import data_of, load_weights, model_of
+from mpnas.sweep.named import data_of, load_weights, model_of, refuse_outputs
 from mpnas.sweep.plan import Plan, TrialSpec, load_plan, write_json
 from mpnas.train import (
     Checkpoints,
@@ -90,7 +90,9 @@ def _bench(digest: str, table: str, data_dir: str | None) -> Bench:
     data = data_of(experiment, Path(data_dir) if data_dir else None)
     model = model_of(experiment, 0)
     net = attach(model, data.example(), rules_of(experiment), input_low=data.input_low)
-    return Bench(experiment, data, attach(model, data.example(), []), net)
+    plain = attach(model, data.example(), [])
+    refuse_outputs(plain, data)
+    return Bench(experiment, data, plain, net)
 
 
 def run_trial(

@@ -99,3 +99,15 @@ x, y = pair(10)
 def test_anything_else_is_refused_with_a_sentence(value, message):
     with pytest.raises(DataError, match=message):
         load_own(value, "mine")
+
+
+def test_ragged_rows_are_a_sentence():
+    with pytest.raises(DataError, match="part 'train' of data set 'mine' is no pair of arrays: "):
+        load_own(([[1.0, 2.0], [3.0]], [0, 1]), "mine")
+
+
+@pytest.mark.filterwarnings("error")
+def test_inputs_beyond_float32_are_a_sentence_and_no_warning():
+    x, y = pair(10)
+    with pytest.raises(DataError, match="not finite"):
+        load_own((x + 1e300, y), "mine")
