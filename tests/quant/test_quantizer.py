@@ -66,7 +66,7 @@ def test_it_picks_the_nearest_of_all_representable_values(seed, bits, signed, sy
     fmt = IntFormat(bits, signed, symmetric)
     scale = np.float32(rng.uniform(1e-3, 2))
     zero_point = None if symmetric else np.float32(rng.integers(fmt.qmin, fmt.qmax + 1))
-    x = (rng.normal(size=64) * scale * fmt.max_level).astype(np.float32)
+    x = (rng.normal(size=64) * scale * max(-fmt.qmin, fmt.qmax, 0.5)).astype(np.float32)
     levels = np.arange(fmt.qmin, fmt.qmax + 1) - float(zero_point or 0) + fmt.offset
     grid = float(scale) * levels
     shift = None if zero_point is None else jnp.array([zero_point])
