@@ -50,6 +50,14 @@ class Mpnas(LazyGroup):
         except KeyboardInterrupt:
             click.echo("mpnas: interrupted.", err=True)
             ctx.exit(INTERRUPTED)
+        except RuntimeError as error:
+            if not str(error).startswith("Symlink loop"):  # as pathlib tells it, before Python 3.13
+                raise
+            raise Sentence(f"{error}. Remove the link, or choose another path.") from error
+        except MemoryError as error:
+            raise Sentence(
+                f"the memory is not enough: {error or 'no more is left'}. Choose a smaller batch or network."
+            ) from error
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # the reader of a pipe has gone: click ends in silence

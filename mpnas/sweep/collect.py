@@ -36,8 +36,10 @@ def _record(folder: Path, spec: TrialSpec) -> Record:
         reason = f"its result.json is that of trial '{found.trial}'."
     except OSError:
         error = home / "error.txt"
-        reason = error.read_text(encoding="utf-8").strip() if error.exists() else "it has no result yet."
-    except (ValueError, FrontFileError) as damage:
+        # On a full disk the words are empty.
+        words = error.read_text(encoding="utf-8", errors="replace").strip() if error.is_file() else ""
+        reason = words or "it has no result yet."
+    except (ValueError, RecursionError, FrontFileError) as damage:
         reason = f"its result.json is damaged: {damage}"
     return Record(
         trial=spec.id, kind=spec.kind, controller=None, seed=spec.seed,  # type: ignore[arg-type]

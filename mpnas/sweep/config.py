@@ -116,10 +116,11 @@ class Experiment:
             raise ConfigError(
                 f"experiment '{self.name}' needs at least one controller, one budget and one seed."
             )
-        if len(set(self.seeds)) < len(self.seeds) or min((*self.seeds, *self.float_seeds)) < 0:
+        drawn = (*self.seeds, *self.float_seeds)
+        if len(set(self.seeds)) < len(self.seeds) or not 0 <= min(drawn) <= max(drawn) < 2**32:
             raise ConfigError(
                 f"seeds must be different and >= 0, got seeds = {list(self.seeds)}, "
-                f"float_seeds = {list(self.float_seeds)}."
+                f"float_seeds = {list(self.float_seeds)}; all below 2^32."
             )
         if self.recipe.float is None and self.weights is None:
             raise ConfigError(

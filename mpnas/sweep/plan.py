@@ -186,7 +186,7 @@ def load_plan(folder: Path) -> Plan:
             f"{folder} is no run folder: it has no readable plan.json ({error.strerror}). "
             "Start one with mpnas sweep."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(
             f"{path} is not JSON: {error}. The run cannot be resumed; start it anew."
         ) from error
@@ -199,7 +199,10 @@ def load_plan(folder: Path) -> Plan:
     try:
         table = document["experiment"]
         experiment = read_experiment(table, str(path))
-        plan = plan_of(table, experiment, threads=int(document["threads"]), data_dir=document["data_dir"])
+        threads, data_dir = int(document["threads"]), document["data_dir"]
+        if threads < 1 or not isinstance(data_dir, str | None):
+            raise ValueError(f"threads = {threads}, data_dir = {data_dir!r}")
+        plan = plan_of(table, experiment, threads=threads, data_dir=data_dir)
         names = document["trials"]
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path} is damaged: {error!r}. Start the run anew.") from error

@@ -134,7 +134,7 @@ def run_trial(
 def _read(result: Path) -> Record:
     try:
         return Record.from_json(json.loads(result.read_text(encoding="utf-8")))
-    except (ValueError, FrontFileError) as damage:
+    except (ValueError, RecursionError, FrontFileError) as damage:
         raise RunFolderError(f"{result} is damaged: {damage}. Delete it and run: mpnas resume.") from damage
 
 

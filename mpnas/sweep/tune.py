@@ -8,6 +8,7 @@ kills would end the whole sweep.
 
 import contextlib
 import dataclasses
+import logging
 import os
 import secrets
 import shutil
@@ -96,6 +97,7 @@ def run_pending(folder: Path, resources: Resources) -> Outcome:
     finally:
         import ray
 
+        stop.ignore()
         ray.shutdown()
         stop.restore()
         shutil.rmtree(private, ignore_errors=True)
@@ -118,6 +120,11 @@ class _Stop:
         self._old[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._old[number] = signal.signal(number, self._hear)
+
+    def ignore(self) -> None:
+        """Nothing may cut the shutdown of Ray short: it takes seconds, and would leave its daemons."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old.setdefault(number, signal.signal(number, signal.SIG_IGN))
 
     def restore(self) -> None:
         for number, handler in self._old.items():
@@ -170,6 +177,8 @@ def _fit(folder: Path, wave: Sequence[TrialSpec], resources: Resources, private:
             failure_config=tune.FailureConfig(max_failures=resources.retries),
         ),
     )
+    # What went wrong in a trial stands in its folder; Tune would print its traceback at every attempt.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         tuner.fit()
     except Exception as error:  # noqa: BLE001 - whatever ends the controller, the trials' folders are whole

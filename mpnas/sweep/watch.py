@@ -4,6 +4,7 @@ Trials run in other processes, and their folders are all that they tell: rows of
 they run, `result.json` when they are over. Reading needs no Ray, so a run of any driver can be watched.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -83,13 +84,18 @@ class Reader:
         result = _json(home / "result.json")
         if result is not None:
             # A result is written once and never changes.
-            self._over[spec.id] = status = _finished(spec.id, steps, result)
+            try:
+                status = _finished(spec.id, steps, result)
+            except (AttributeError, TypeError):
+                why = "its result.json is damaged"
+                status = Status(spec.id, "failed", step=steps, steps=steps, reason=why)
+            self._over[spec.id] = status
             return status
         rows = _rows(home / "metrics.jsonl")
         running = _attempts(home) > self._before[spec.id]
         status = Status(spec.id, "running" if running else "waiting", steps=steps)
-        if rows:
-            status = dataclasses.replace(status, **_progress(rows, stages))
+        with contextlib.suppress(AttributeError, TypeError, ValueError):  # damaged rows tell nothing
+            status = dataclasses.replace(status, **_progress(rows, stages)) if rows else status
         if running and (words := _words(home)) is not None:
             status = dataclasses.replace(status, state="failed", reason=words)
         return status
@@ -175,7 +181,7 @@ def _words(home: Path) -> str | None:
 def _json(path: Path) -> Row | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -190,7 +196,7 @@ def _rows(path: Path) -> list[Row]:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and {"stage", "stage_step", "seconds"} <= row.keys():
             rows.append(row)

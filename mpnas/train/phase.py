@@ -111,8 +111,11 @@ class Phase:
     augment: bool = True
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.batch < 1:
-            raise ConfigError(f"a phase needs steps >= 0 and batch >= 1, got {self.steps} and {self.batch}.")
+        if not (0 <= self.steps < 2**31 and 1 <= self.batch < 2**31):
+            raise ConfigError(
+                f"a phase needs steps >= 0 and batch >= 1, got {self.steps} and {self.batch}; "
+                "both below 2^31."
+            )
         if not (0 <= self.distill <= 1 and 0 <= self.smoothing < 1 and 0 < self.temperature < math.inf):
             raise ConfigError(
                 "a phase needs distill in [0, 1], smoothing in [0, 1) and temperature > 0, got "

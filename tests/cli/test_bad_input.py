@@ -182,3 +182,9 @@ def test_what_is_not_there_is_named(refused, tmp_path, arguments):
 def test_wrong_usage_ends_with_code_2(mpnas, arguments):
     result = mpnas(*arguments)
     assert result.exit_code == 2 and "Usage:" in result.stderr
+
+
+@pytest.mark.parametrize("verb", [("resume",), ("pareto", "show"), ("eval",)])
+def test_a_loop_of_links_is_named(refused, tmp_path, verb):
+    (tmp_path / "loop").symlink_to("loop")
+    assert "loop" in refused(*verb, tmp_path / "loop", *(["--point", "p000"] if verb == ("eval",) else []))

@@ -35,7 +35,7 @@ def test_metrics_are_cut_after_the_restored_step(tmp_path):
 
 def test_half_written_and_foreign_lines_are_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n[1]\n{"loss": 2}\n{"step": 2, "lo')
+    path.write_bytes(b'{"step": 1}\n[1]\n{"loss": 2}\n{"step": "2"}\n\xff\xfe\n{"step": 2, "lo')
     cut_metrics(path, 9)
     assert path.read_text() == '{"step": 1}\n'
 

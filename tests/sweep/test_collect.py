@@ -10,8 +10,8 @@ from tiny_plan import FLOAT, RANDOM, SEARCH, UNIFORM
 from mpnas.cost import COSTS, measure
 from mpnas.pareto import dumps, violations
 from mpnas.space import Assignment
-from mpnas.sweep.collect import front_of, objectives, records_of, sites_of, ties_of
-from mpnas.sweep.plan import load_plan
+from mpnas.sweep.collect import _record, front_of, objectives, records_of, sites_of, ties_of
+from mpnas.sweep.plan import TrialSpec, load_plan
 from mpnas.sweep.trial import bench_of
 
 
@@ -120,3 +120,11 @@ def test_sites_and_ties_are_plain_data(finished):
     assert json.loads(json.dumps(sites_of(space))) == sites_of(space)
     assert [site["index"] for site in sites_of(space).values()] == list(range(len(space.choices)))
     assert json.loads(json.dumps(ties_of(space))) == ties_of(space)
+
+
+def test_a_trial_that_left_no_words_has_no_result_yet(tmp_path):
+    spec = TrialSpec("float-s0", "float", 0)
+    home = tmp_path / "trials" / spec.id
+    home.mkdir(parents=True)
+    (home / "error.txt").write_text("")  # the disk was full
+    assert _record(tmp_path, spec).reason == "it has no result yet."

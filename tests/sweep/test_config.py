@@ -2,6 +2,7 @@
 
 import copy
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from mpnas.sweep.config import (
     rules_of,
 )
 from mpnas.sweep.named import data_of, model_of, own_callable
+from mpnas.sweep.plan import plan_of
+from mpnas.sweep.trial import bench_of
 from mpnas.train import Optimizer
 
 MINIMAL = """
@@ -200,6 +203,7 @@ def test_missing_space_of_a_file_is_a_missing_key(file):
     ({"recipe__float__weights__name": "adamm"}, "'recipe.float.weights.name' = 'adamm' is wrong: .*'adamw'"),
     ({"seeds": [0, 0]}, r"seeds must be different and >= 0, got seeds = \[0, 0\]"),
     ({"seeds": [-1]}, "seeds must be different and >= 0"),
+    ({"seeds": [2**32]}, r"got seeds = \[4294967296\].*all below 2\^32"),
     ({"float_seeds": [-2]}, r"float_seeds = \[-2\]"),
     ({"seeds": []}, "experiment 'tiny' needs at least one controller, one budget and one seed"),
     ({"references__uniform": [0]}, r"references.uniform = \[0\] asks for 0 bits; allowed are 1, 2"),
@@ -411,3 +415,73 @@ def test_messages_have_no_stray_indentation():
     for message in (refused(seeds=[]), refused(recipe__start="x")):
         assert "\n" not in message
         assert "  " not in message
+
+
+ODD = """
+from flax import nnx
+import numpy as np
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs, answer):
+        self.head, self.answer = nnx.Linear(4, 3, rngs=rngs), answer
+
+    def __call__(self, x):
+        return self.answer(self.head(x))
+
+
+def pair(*, rngs): return Net(rngs, lambda y: (y, y))
+def cut(*, rngs): return Net(rngs, lambda y: y[:4])
+def picks(*, rngs): return Net(rngs, lambda y: y.argmax(1))
+def narrow(*, rngs): return Net(rngs, lambda y: y[:, :2])
+def two_rows(*, rngs): return Net(rngs, lambda y: y.reshape(2, -1))
+def breaks(*, rngs): return Net(rngs, lambda y: {}["gone"])
+def unbuilt(*, rngs): raise RuntimeError("no plan")
+def leaves(*, rngs): raise SystemExit(7)
+
+
+def rows(): return np.ones((40, 4)), np.arange(40) % 3
+def broken_rows(): return 1 / 0
+"""
+
+
+@pytest.mark.parametrize(
+    "key, name, words",
+    [
+        ("model", "pair", "answers 7 inputs with tuple"),
+        ("model", "cut", r"with float32 of shape \(4, 3\)"),
+        ("model", "picks", r"with int32 of shape \(7,\)"),
+        ("model", "narrow", "has 2 outputs, but data set 'own_net:rows' has labels up to 2"),
+        ("model", "two_rows", "cannot be called on a batch of 7 rows"),
+        ("model", "breaks", "cannot be called on inputs of shape .*KeyError: 'gone'"),
+        ("model", "unbuilt", r"cannot be built with {}: RuntimeError: no plan \(.*own_net.py, line \d+\)"),
+        ("model", "leaves", "SystemExit: 7"),
+        ("data", "broken_rows", r"cannot be made: ZeroDivisionError: .* \(.*own_net.py, line \d+\)"),
+    ],
+)
+def test_what_own_code_raises_or_returns_is_a_sentence(tmp_path, monkeypatch, key, name, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_net", raising=False)
+    (tmp_path / "own_net.py").write_text(ODD)
+    (tmp_path / "mine.toml").write_text(MINIMAL)
+    own = {"model": "own_net:pair", "data": "own_net:rows", "space": "{rules=[{match='*', weights=[2, 8]}]}"}
+    own |= {key: f"own_net:{name}"}
+    experiment, table = experiment_of("mine.toml", [f"{k}={v}" for k, v in own.items()])
+    with pytest.raises((ConfigError, SearchSpaceError), match=words):
+        bench_of(plan_of(table | {"name": name}, experiment))
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('at import')", "def f(:", "import no_such_thing"])
+def test_a_module_that_fails_is_a_sentence(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "failing_net.py").write_text(text)
+    with pytest.raises(ConfigError, match="module 'failing_net' fails: "):
+        own_callable("failing_net:build", "model")
+
+
+def test_nesting_without_end_is_a_sentence(tmp_path):
+    (tmp_path / "deep.toml").write_text("a=" + "[" * 5000 + "]" * 5000)
+    with pytest.raises(ConfigError, match="nests its values too deeply"):
+        experiment_of(str(tmp_path / "deep.toml"))

@@ -205,8 +205,12 @@ def damaged(folder, change):
     (lambda d: json.dumps({k: v for k, v in d.items() if k != "trials"}), "is damaged: KeyError"),
     (lambda d: json.dumps(d | {"threads": "many"}), "is damaged: ValueError"),
     (lambda d: json.dumps(d | {"threads": None}), "is damaged: TypeError"),
+    (lambda d: json.dumps(d | {"threads": -1}), "is damaged: ValueError"),
+    (lambda d: json.dumps(d | {"data_dir": 3}), "is damaged: ValueError"),
+    (lambda d: "[" * 100_000, "plan.json is not JSON"),
     (lambda d: json.dumps(d | {"trials": d["trials"][:2]}), "lists other trials than its experiment has"),
-], ids=["cut", "empty", "list", "version", "experiment", "no_trials", "threads", "null", "other_trials"])
+], ids=["cut", "empty", "list", "version", "experiment", "no_trials", "threads", "null", "no_threads",
+        "data_dir", "deep", "other_trials"])
 def test_damaged_plan_is_a_sentence(tmp_path, change, words):
     damaged(tmp_path, change)
     with pytest.raises(RunFolderError, match=words):

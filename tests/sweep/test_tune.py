@@ -254,6 +254,14 @@ def test_second_signal_ends_at_once(tmp_path, without_ray):
     assert handlers() == before
 
 
+def test_a_signal_does_not_cut_the_shutdown_of_ray_short(tmp_path, without_ray, monkeypatch):
+    without_ray()
+    monkeypatch.setattr("ray.shutdown", lambda: signal.raise_signal(signal.SIGINT))
+    before = handlers()
+    assert run_pending(run_folder(tmp_path / "run"), Resources(cpus=1)) == Outcome()
+    assert handlers() == before
+
+
 def test_error_of_the_controller_is_handed_on_in_words(tmp_path, without_ray):
     waves = without_ray(lambda wave: "RuntimeError: no controller")
     outcome = run_pending(run_folder(tmp_path / "run"), Resources(cpus=1))

@@ -176,3 +176,16 @@ def test_a_run_is_summed_up(plan):
     overall = Pace(lambda: 0.0).overall(statuses)
     assert (overall.trials, overall.over, overall.failed, overall.running) == (3, 2, 1, 1)
     assert overall.share == pytest.approx(25 / 40) and overall.seconds_left is None
+
+
+@pytest.mark.parametrize("change", [{"metrics": 3}, {"seconds": None}, {"costs": []}])
+def test_a_damaged_result_is_a_failed_trial(tmp_path, plan, change):
+    home = attempt(tmp_path, FLOAT, 1)
+    (home / "result.json").write_text(json.dumps({"status": "done"} | change))
+    status = of(Reader(tmp_path, plan).look(), FLOAT)
+    assert (status.state, status.reason) == ("failed", "its result.json is damaged")
+
+
+def test_damaged_rows_tell_nothing(tmp_path, plan):
+    wrote(attempt(tmp_path, FLOAT, 1), row("float", "x", 100, None))
+    assert of(Reader(tmp_path, plan).look(), FLOAT).step == 0

@@ -59,6 +59,7 @@ def test_weight_decay_that_adam_would_ignore_is_refused():
 @pytest.mark.parametrize("wrong, words", [
     ({"steps": -1}, "steps >= 0 and batch >= 1, got -1 and 64"),
     ({"batch": 0}, "steps >= 0 and batch >= 1, got 5 and 0"),
+    ({"batch": 2**31}, "got 5 and 2147483648; both below 2"),
     ({"distill": 1.5}, r"distill in \[0, 1\].* got 1.5"),
     ({"smoothing": 1.0}, r"smoothing in \[0, 1\).* 1.0"),
     ({"temperature": 0.0}, "temperature > 0"),
