@@ -65,7 +65,7 @@ class Random:
     ) -> Assignment:
         draws = {site: rng.random(choice.decisions) for site, choice in space.choices.items()}
         offsets = {site: self.spread * rng.standard_normal() for site in space.choices}
-        keeps = {site: int(rng.integers(space.choices[site].decisions)) for site in space.remover.values()}
+        keeps = {site: int(rng.integers(_reached(space, site))) for site in space.remover.values()}
 
         def at(tilt: float) -> Assignment:
             return _tilted(space, draws, {site: tilt + offset for site, offset in offsets.items()}, keeps)
@@ -78,7 +78,7 @@ class Random:
         best = at(high)
         if not fits(best):
             # Of unequal subgroups the shortest is the cheapest to keep.
-            keeps |= {s: int(np.argmin(np.bincount(space.channel_decision[s]))) for s in keeps}
+            keeps |= {site: space.fewest[group][0] for group, site in space.remover.items()}
             best = at(high)
         if not fits(best):
             lowest = price(best)
@@ -95,6 +95,15 @@ class Random:
             else:
                 low = middle
         return best
+
+
+def _reached(space: Space, site: str) -> int:
+    """How many decisions of a remover lie within the least width of its group: one of them stays."""
+    group = next(group for group, remover in space.remover.items() if remover == site)
+    width = space.width_site.get(group)
+    if width is None:
+        return space.choices[site].decisions
+    return int(space.channel_decision[site][: space.choices[width].bits[0]].max()) + 1
 
 
 def _tilted(

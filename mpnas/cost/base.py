@@ -82,12 +82,6 @@ def combined(cost: Cost, rows: list[Any]) -> Any:
 
 
 def alive_pairs(use: Usage, layer: Layer) -> tuple[Any, Any]:
-    """Existing output channels, and existing input channels per output channel, of one layer.
-
-    Only a dense layer loses input channels: a depthwise one has a single one per output channel, and
-    the channels that a grouped one reads cannot be removed.
-    """
-    out = use.out_alive[layer.out_group].sum()
-    if layer.kind != "dense" or layer.in_group is None:
-        return out, layer.in_channels
-    return out, use.in_alive[layer.in_group].sum()
+    """Existing output channels, and existing input channels per output channel, of one layer."""
+    out = layer.writes.along(use.out_alive).sum()
+    return out, layer.in_channels if layer.reads is None else layer.reads.along(use.in_alive).sum()

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mpnas.cost.base import NO_OVERHEAD, alive_pairs
-from mpnas.quant.format import FLOAT_BITS
 from mpnas.space import Space, Usage
 
 
@@ -13,7 +12,7 @@ from mpnas.space import Space, Usage
 class Bops:
     """`sum_layers MACs * weight bits * activation bits`, per sample and per output channel.
 
-    Float operands count as 32 bits, and so do both operands of a product of activations.
+    Float operands count as 32 bits. Of a product of activations both operands count at their bits.
 
     Source: the simple form used by Baskin et al., UNIQ, 2018, https://arxiv.org/abs/1804.10969,
     without the accumulator term.
@@ -28,7 +27,10 @@ class Bops:
         return {**NO_OVERHEAD, **{"accumulator": False, "elementwise": False, "activation_products": True}}
 
     def rows(self, space: Space, use: Usage) -> list[Any]:
-        rows: list[Any] = [float(macs * FLOAT_BITS**2) for _, macs in space.work.products]
+        rows: list[Any] = []
+        for product in space.work.products:
+            left, right = use.product_bits[product.path]
+            rows.append(product.macs * (left * right))
         for layer in space.work.layers:
             _, pairs = alive_pairs(use, layer)
             per_pair = layer.macs / (layer.out_channels * layer.in_channels)

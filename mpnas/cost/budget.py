@@ -116,8 +116,8 @@ def floor_assignment(space: Space) -> Assignment:
     Of each removable group the decision over the fewest channels stays (the last subgroup may be short).
     """
     indices = space.indices(space.uniform(None, highest=False))
-    for site in space.remover.values():
-        indices[site][np.argmin(np.bincount(space.channel_decision[site]))] = 1
+    for group, site in space.remover.items():
+        indices[site][space.fewest[group][0]] = 1
     return space.from_indices(indices)
 
 

@@ -266,10 +266,19 @@ class Knapsack:
         for group, site in self.space.remover.items():
             decisions, candidates = self.scores[site].shape
             sizes = np.bincount(self.space.channel_decision[site], minlength=decisions)
+            # One of those that the least width reaches, so that whatever the width something is left.
+            width = self.space.width_site.get(group)
+            least = self.space.choices[width].bits[0] if width else int(sizes.sum())
+            reached = np.arange(decisions) <= self.space.channel_decision[site][:least].max()
             removed = np.zeros((2, program.variables))
-            removed[:, self._slices[site]][:, ::candidates] = np.ones(decisions), sizes
-            program.add(removed[:1], -np.inf, decisions - 1)
+            removed[:, self._slices[site]][:, ::candidates] = reached, sizes
+            program.add(removed[:1], -np.inf, reached.sum() - 1)
             program.add(removed[1:], sizes.sum() - caps[group], np.inf)
+        for group, site in self.space.width_site.items():
+            counts = np.asarray(self.space.choices[site].bits)
+            line = np.zeros((1, program.variables))
+            line[0, self._slices[site]] = counts
+            program.add(line, -np.inf, max(caps[group], int(counts[0])))
 
 
 @contextlib.contextmanager

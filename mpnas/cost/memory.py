@@ -73,7 +73,7 @@ def _scale_bits(space: Space, layer: Layer, use: Usage) -> Any:
     choice = space.choices[space.weight_site[layer.path]]
     quantizer = choice.candidates[-1]
     assert isinstance(quantizer, Quantizer)
-    alive = use.out_alive[layer.out_group]
+    alive = layer.writes.along(use.out_alive)
     if layer.multiplier:
         return _bits_per_scale(choice) * alive.sum()
     group_of = np.asarray(quantizer.granularity.index(layer.out_channels))
@@ -125,9 +125,9 @@ class PeakActBytes:
                 xp = widths[0].__array_namespace__()
                 bits = xp.max(xp.stack(widths))
             elements: Any = tensor.elements
-            if tensor.group is not None:
+            if tensor.lanes is not None:
                 # Elements per channel first: they are whole, and so is the product.
-                alive = use.in_alive[tensor.group]
+                alive = tensor.lanes.along(use.in_alive)
                 elements = tensor.elements / alive.shape[0] * alive.sum()
             sizes[tensor.name] = elements * bits / 8
         return [sum(sizes[name] for name in moment) for moment in space.work.timeline]

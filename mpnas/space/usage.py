@@ -23,6 +23,7 @@ class Usage:
     Attributes:
       weight_bits: Layer -> `(out_channels,)` bits of a weight of that output channel.
       act_bits: Layer -> scalar bits of the activations that it reads.
+      product_bits: Product of activations -> scalar bits of both operands.
       out_alive: Group -> `(channels,)` share of existence, as seen by the layers that write it.
       in_alive: The same as seen by the layers that read it. The two differ only while a cost is
         linearised, when the reading side is held fixed.
@@ -30,15 +31,23 @@ class Usage:
 
     weight_bits: Mapping[str, Any]
     act_bits: Mapping[str, Any]
+    product_bits: Mapping[str, tuple[Any, Any]]
     out_alive: Mapping[str, Any]
     in_alive: Mapping[str, Any]
 
 
 def alive_channels(space: Space, gates: Gates) -> dict[str, Any]:
     """Group -> `(channels,)` share of existence, for the groups whose channels can be removed."""
-    return {
-        group: 1 - gates[site][space.channel_decision[site], 0] for group, site in space.remover.items()
-    }
+    alive = {}
+    for group, site in space.remover.items():
+        alive[group] = 1 - gates[site][space.channel_decision[site], 0]
+    for group, site in space.width_site.items():
+        counts = np.asarray(space.choices[site].bits)
+        there = np.arange(space.work.groups[group].size) < counts[:, None]
+        xp = gates[site].__array_namespace__()
+        within = gates[site][0] @ xp.asarray(there, dtype=gates[site].dtype)
+        alive[group] = alive[group] * within if group in alive else within
+    return alive
 
 
 def usage(space: Space, gates: Gates, *, in_alive: Mapping[str, Any] | None = None) -> Usage:
@@ -63,13 +72,23 @@ def usage(space: Space, gates: Gates, *, in_alive: Mapping[str, Any] | None = No
         if site is not None:
             unit = xp.asarray(space.choices[site].bits, dtype=gates[site].dtype)
             bits = (gates[site] @ unit)[space.channel_decision[site]]
-        if space.remover.get(layer.out_group, site) != site:
-            # A mask that several layers share decides on these channels, not this layer's bits.
-            bits = bits * in_alive[layer.out_group]
+        for group in layer.writes.groups:
+            if group in space.width_site or space.remover.get(group, site) != site:
+                # What others decide on too, a shared mask or a width: not this layer's bits alone.
+                bits = bits * layer.writes.along(in_alive)
+                break
         weight_bits[layer.path] = bits
-        act = space.act_site.get(layer.path)
-        act_bits[layer.path] = xp.asarray(float(FLOAT_BITS))
-        if act is not None:
-            unit = xp.asarray(space.choices[act].bits, dtype=gates[act].dtype)
-            act_bits[layer.path] = gates[act][0] @ unit
-    return Usage(weight_bits=weight_bits, act_bits=act_bits, out_alive=out_alive, in_alive=in_alive)
+        act_bits[layer.path] = _bits(space, gates, space.act_site.get(layer.path), xp)
+    product_bits = {}
+    for product in space.work.products:
+        left, right = space.product_sites.get(product.path, (None, None))
+        product_bits[product.path] = (_bits(space, gates, left, xp), _bits(space, gates, right, xp))
+    return Usage(weight_bits, act_bits, product_bits, out_alive, in_alive)
+
+
+def _bits(space: Space, gates: Gates, site: str | None, xp: Any) -> Any:
+    """Bits of the activations at a site; those of a float without one."""
+    if site is None:
+        return xp.asarray(float(FLOAT_BITS))
+    unit = xp.asarray(space.choices[site].bits, dtype=gates[site].dtype)
+    return gates[site][0] @ unit

@@ -8,16 +8,20 @@ are put into the model's leaves at every call. The user's model is cloned and ne
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mpnas.space import Choice, Gates, Rule, Space, alive_channels, build_space
+from mpnas.space import Choice, Gates, Rule, Space, Work, alive_channels, build_space
 from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam, range_entries
+from mpnas.supernet.probe import fixed_groups
 from mpnas.supernet.trace import HOOKS, leaf_name, module_at, trace
+from mpnas.supernet.widen import growth_of, widened
 
 Ranges = Mapping[str, Mapping[str, Array]]
 
@@ -60,6 +64,15 @@ class Supernet:
     _record: Any
     _gates: Any
     _ranges: Any
+    _given: Work
+    _growth: Mapping[str, int]
+
+    def widened(self, model: nnx.Module) -> nnx.Module:
+        """A clone of a model of the given sizes with the channels that this network has more.
+
+        It computes what `model` computes; see `mpnas.supernet.widen`.
+        """
+        return widened(model, self._given, self._growth)
 
     @property
     def variable_kinds(self) -> tuple[type, type]:
@@ -143,9 +156,14 @@ class Supernet:
             if path in self.space.act_site:
                 leaves[f"{slot}/act_gates"] = gates[self.space.act_site[path]]
             layer = self.space.work.layer[path]
-            if layer.in_axis is not None and layer.in_group in alive:
-                leaves[f"{slot}/in_alive"] = alive[layer.in_group]
+            if layer.reads is not None and not alive.keys().isdisjoint(layer.reads.groups):
+                leaves[f"{slot}/in_alive"] = layer.reads.along(self._whole | alive)
         return leaves
+
+    @cached_property
+    def _whole(self) -> dict[str, Any]:
+        """Group -> that all of its channels exist."""
+        return {name: np.ones(size, np.float32) for name, size in self.space.work.group_sizes.items()}
 
     def _range_leaves(self, ranges: Ranges) -> dict[str, Array]:
         leaves = {}
@@ -176,14 +194,21 @@ def attach(
       SearchSpaceError: a rule that matches nothing, or asks for what the network cannot do.
       UnsupportedOperationError: the network's work cannot be known before it runs.
     """
-    work = trace(model, example, input_low=input_low)
-    space = build_space(work, rules)
-    attached = nnx.clone(model)
+    rules = tuple(rules)
+    given = trace(model, example, input_low=input_low)
+    growth = growth_of(given, rules)
+    attached = widened(model, given, growth)
+    work = trace(attached, example, input_low=input_low) if growth else given
+    sizes = {name: given.groups[name].size for name in growth}
+    space = build_space(work, rules, given=sizes)
+    if held := fixed_groups(attached, example, space):
+        work = dataclasses.replace(work, groups={**work.groups, **held})
+        space = build_space(work, rules, given=sizes)
     slots = {}
     for layer in work.layers:
         weight = space.choices.get(space.weight_site.get(layer.path, ""))
         act = space.choices.get(space.act_site.get(layer.path, ""))
-        masked = layer.in_axis is not None and layer.in_group in space.remover
+        masked = layer.reads is not None and not set(layer.reads.groups).isdisjoint(space.removable)
         if weight is None and act is None and not masked:
             continue
         slots[layer.path] = f"{layer.path}/{_hook(attached, layer.path, weight, act, masked, space)}"
@@ -203,6 +228,8 @@ def attach(
         _record=recording,
         _gates=gates,
         _ranges=ranges,
+        _given=given,
+        _growth=growth,
     )
 
 
@@ -231,7 +258,7 @@ def _ranges_by_site(space: Space, slots: Mapping[str, str], state: Any) -> dict[
     leaves = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]}
     ranges = {}
     for site, choice in space.choices.items():
-        if choice.kind != "mask":
+        if choice.kind in ("weight", "act"):
             prefix = f"{slots[choice.layers[0]]}/{choice.kind}_ranges/"
             ranges[site] = {n[len(prefix) :]: v for n, v in leaves.items() if n.startswith(prefix)}
     return ranges

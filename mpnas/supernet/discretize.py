@@ -15,9 +15,10 @@ from flax import nnx
 from jaxtyping import Array
 
 from mpnas.quant import IntFormat, LearnedStep, PerChannel, PerTensor, Quantizer
-from mpnas.space import Assignment, Choice, Layer
+from mpnas.space import Assignment, Choice
 from mpnas.supernet.attach import Parts, Supernet
 from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam
+from mpnas.supernet.resize import remaining, slice_channels
 from mpnas.supernet.trace import module_at
 
 
@@ -40,34 +41,19 @@ def discretize(net: Supernet, parts: Parts, assignment: Assignment) -> nnx.Modul
     indices = space.indices(assignment)
     gates = {site: jnp.asarray(gate, jnp.float32) for site, gate in space.one_hot(assignment).items()}
     model = net.module(parts, gates)
-    kept = _kept_channels(net, indices)
+    alive = space.existing(indices)
     for path, slot in net.slots.items():
         layer = space.work.layer[path]
         product = module_at(model, slot)
         product.in_alive = None
         product.in_axis = None
-        if layer.in_group in kept or layer.out_group in kept:
+        keep = remaining(layer.writes, alive)
+        if keep is not None or (layer.reads is not None and remaining(layer.reads, alive) is not None):
             _settle(product, module_at(model, path))
-        _fix(product, "weight", space.weight_site.get(path), indices, net, kept.get(layer.out_group))
+        _fix(product, "weight", space.weight_site.get(path), indices, net, keep)
         _fix(product, "act", space.act_site.get(path), indices, net, None)
-    for group, keep in kept.items():
-        for leaf, axis in space.work.groups[group].members:
-            _slice(model, leaf, axis, keep)
-    for layer in space.work.layers:
-        if layer.kernel.endswith("/kernel") and (layer.in_group in kept or layer.out_group in kept):
-            _resize(module_at(model, layer.path), layer)
-    _resize_normalisations(model)
+    slice_channels(model, space.work, alive)
     return model
-
-
-def _kept_channels(net: Supernet, indices: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Group -> indices of its remaining channels, for the groups that lose some."""
-    kept = {}
-    for group, site in net.space.remover.items():
-        alive = indices[site][net.space.channel_decision[site]] > 0
-        if not alive.all():
-            kept[group] = np.flatnonzero(alive)
-    return kept
 
 
 def _settle(product: MixedProduct, module: Any) -> None:
@@ -136,36 +122,6 @@ def _slice_ranges(product: MixedProduct, choice: Choice, keep: np.ndarray) -> No
     index = granularity.index(choice.shape[granularity.axis])
     for name, variable in list(product.weight_ranges.items()):
         product.weight_ranges[name] = RangeParam(variable[...][index[keep]])
-
-
-def _slice(model: Any, leaf: str, axis: int, keep: np.ndarray) -> None:
-    """Take the kept channels of one array of the model, in place."""
-    path, _, name = leaf.rpartition("/")
-    owner = module_at(model, path)
-    variable: Any = module_at(owner, name)
-    variable.set_value(jnp.take(variable[...], keep, axis=axis))
-
-
-def _resize(module: Any, layer: Layer) -> None:
-    """Sizes that a layer's module remembers beside its arrays."""
-    shape = module.kernel[...].shape
-    if layer.kind == "depthwise":
-        module.in_features = module.feature_group_count = shape[layer.out_axis]
-    elif layer.in_axis is not None and isinstance(getattr(module, "in_features", None), int):
-        module.in_features = shape[layer.in_axis]
-    if isinstance(getattr(module, "out_features", None), int):
-        module.out_features = shape[layer.out_axis]
-    if hasattr(module, "kernel_shape"):
-        module.kernel_shape = shape
-
-
-def _resize_normalisations(model: nnx.Module) -> None:
-    """The `num_features` of every module with one vector per channel."""
-    for _, module in nnx.iter_modules(model):
-        for name in ("mean", "scale", "bias"):
-            vector = getattr(module, name, None)
-            if isinstance(getattr(module, "num_features", None), int) and isinstance(vector, nnx.Variable):
-                module.num_features = int(vector[...].shape[0])  # type: ignore[attr-defined]
 
 
 def kernel_values(model: nnx.Module, path: str) -> Array:

@@ -13,8 +13,9 @@ import jax
 from flax import nnx
 
 from mpnas.errors import MpnasError, SearchSpaceError, UnsupportedOperationError
-from mpnas.space import ChannelGroup, Layer, Tensor, Work
-from mpnas.supernet.axes import Axis, freeze_all, fresh
+from mpnas.space import Layer, Product, Tensor, Work
+from mpnas.supernet.axes import Axis, Channels, freeze_all
+from mpnas.supernet.groups import Groups
 from mpnas.supernet.program import Reader
 from mpnas.supernet.values import Contraction, Value
 
@@ -66,9 +67,10 @@ def trace(model: nnx.Module, example: Any, *, input_low: float | None = None) ->
         ) from error
 
     shapes = [tuple(v.aval.shape) for v in closed.jaxpr.invars]
-    leaf_axes = {name: fresh(shape) for name, shape in zip(names, shapes, strict=False)}
-    reader = Reader(_layer_of, leaf_axes)
-    image = fresh(shapes[-1])
+    channels = Channels()
+    leaf_axes = {name: channels.fresh(shape) for name, shape in zip(names, shapes, strict=False)}
+    reader = Reader(_layer_of, channels, leaf_axes)
+    image = channels.fresh(shapes[-1])
     freeze_all(image, "they are the model's input")
     inputs = [Value(axes, view=name, leaves=frozenset({name})) for name, axes in leaf_axes.items()]
     nonnegative = input_low is not None and input_low >= 0
@@ -92,7 +94,7 @@ def leaf_name(path: tuple[Any, ...]) -> str:
 
 def _layer_of(leaf: str) -> str:
     """`stem` for `stem/kernel`; a parameter of another name stands for itself."""
-    return leaf.removesuffix("/kernel")
+    return leaf.removesuffix("/kernel").removesuffix("/embedding")
 
 
 def _names_of(model: nnx.Module, kind: type) -> list[str]:
@@ -111,6 +113,10 @@ def module_at(model: nnx.Module, path: str) -> Any:
         else:
             current = getattr(current, segment)
     return current
+
+
+def _runs(tensor: Tensor) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tensor.lanes.runs if tensor.lanes is not None else ()
 
 
 class _Assembly:
@@ -134,7 +140,10 @@ class _Assembly:
         for c in self.reader.contractions:
             if obstacles[c.kernel] and c.in_axis is not None:
                 c.in_axis.freeze(f"read by '{_layer_of(c.kernel)}', where no channel can be masked")
-        self.group_names = self._name_groups()
+            if len({(c.in_axis, c.out_axis) for c in calls[c.kernel]}) > 1:
+                tied = f"'{_layer_of(c.kernel)}' is used in two ways"
+                freeze_all((axis for axis in (c.in_axis, c.out_axis) if axis is not None), tied)
+        self.groups = Groups(self.reader, self.image)
         readers = self._readers()
         folds = self._folds(calls)
         layers = tuple(
@@ -149,30 +158,24 @@ class _Assembly:
         )
         return Work(
             layers=layers,
-            groups=self._groups(layers),
+            groups=self.groups.described(layers),
             tensors=tensors,
             timeline=timeline,
-            products=tuple((place, macs // TRACE_BATCH) for place, macs in self.reader.products),
+            products=self._products(),
             loose_parameters=loose,
             notes=tuple(dict.fromkeys(self.reader.notes)),
+            axes=self.groups.leaf_lanes(self.leaf_axes),
         )
 
-    def _name_groups(self) -> dict[Axis, str]:
-        """Groups are called after their first writer in program order, else after their first reader."""
-        order = {_layer_of(c.kernel): k for k, c in enumerate(self.reader.contractions)}
-        images = {axis.root for axis in self.image}
-        names: dict[Axis, str] = {}
-        for c in self.reader.contractions:
-            for axis in (c.in_axis, c.out_axis):
-                if axis is None or axis.root in names:
-                    continue
-                if axis.writers:
-                    names[axis.root] = f"{min(axis.writers, key=lambda path: order[path])}/channels"
-                elif axis.root in images:
-                    names[axis.root] = "input/channels"
-                else:
-                    names[axis.root] = f"{_layer_of(c.kernel)}/input_channels"
-        return names
+    def _products(self) -> tuple[Product, ...]:
+        """Products by path; an attention that is called twice is one."""
+        found: dict[str, Product] = {}
+        for made in self.reader.products:
+            before = found.get(made.path)
+            macs = made.macs // TRACE_BATCH + (before.macs if before else 0)
+            signed = tuple(a or b for a, b in zip(made.signed, before.signed if before else made.signed))
+            found[made.path] = Product(made.path, macs, made.operands, signed)
+        return tuple(found.values())
 
     def _obstacle(self, kernel: str, calls: Sequence[Contraction]) -> str:
         """Why no choice can be attached to the product with this kernel, in words; empty if one can."""
@@ -232,8 +235,8 @@ class _Assembly:
             out_axis=positions[first.out_axis],
             kind=first.kind,  # type: ignore[arg-type]
             macs=sum(c.macs for c in calls) // TRACE_BATCH,
-            in_group=None if first.in_axis is None else self.group_names[first.in_axis.root],
-            out_group=self.group_names[first.out_axis.root],
+            reads=None if first.in_axis is None else self.groups.lanes(first.in_axis),
+            writes=self.groups.lanes(first.out_axis),
             tensor=self._buffer_names()[first.buffer],
             signed=any(c.signed for c in calls),
             bias="bias" in kinds,
@@ -242,26 +245,6 @@ class _Assembly:
             module=type(owner).__name__,
             obstacle=obstacle,
         )
-
-    def _groups(self, layers: tuple[Layer, ...]) -> dict[str, ChannelGroup]:
-        groups = {}
-        for root, name in self.group_names.items():
-            members = tuple(
-                (leaf, k)
-                for leaf, axes in self.leaf_axes.items()
-                for k, axis in enumerate(axes)
-                if axis.root is root
-            )
-            groups[name] = ChannelGroup(
-                name=name,
-                size=root.size,
-                producers=tuple(layer.path for layer in layers if layer.out_group == name),
-                consumers=tuple(layer.path for layer in layers if layer.in_group == name),
-                members=members,
-                frozen=root.frozen,
-                reasons=root.reasons,
-            )
-        return groups
 
     def _readers(self) -> list[tuple[str, ...]]:
         """Per buffer the layers that read it through elementwise operations; () if anything else does."""
@@ -303,7 +286,7 @@ class _Assembly:
         distinct: dict[tuple[Any, ...], tuple[str, ...]] = {}
         for moment in largest:
             alive = tuple(names[b] for b in sorted(moment))
-            held = sorted((tensors[n].elements, tensors[n].group or "", tensors[n].readers) for n in alive)
+            held = sorted((tensors[n].elements, _runs(tensors[n]), tensors[n].readers) for n in alive)
             distinct.setdefault(tuple(held), alive)
         timeline = tuple(distinct.values())
         kept = {name for moment in timeline for name in moment}
@@ -311,11 +294,11 @@ class _Assembly:
 
     def _tensor(self, buffer: int, name: str, readers: tuple[str, ...]) -> Tensor:
         made = self.reader.buffers[buffer]
-        groups = [self.group_names[a.root] for a in reversed(made.axes) if a.root in self.group_names]
+        known = [axis for axis in reversed(made.axes) if self.groups.knows(axis)]
         return Tensor(
             name=name,
             elements=made.elements // TRACE_BATCH,
-            group=groups[0] if groups else None,
+            lanes=self.groups.lanes(known[0]) if known else None,
             readers=readers,
         )
 

@@ -35,7 +35,7 @@ class Contraction:
 
     Attributes:
       kernel: Leaf of the kernel.
-      kind: `dense`, `depthwise` or `grouped`.
+      kind: `dense`, `depthwise`, `grouped` or `lookup`.
       in_axis, out_axis: Axes of that leaf; None where it has none for the input's channels.
       macs: Multiply-accumulates for the whole traced batch, over all turns of a loop.
       buffer: What it reads.
@@ -51,6 +51,16 @@ class Contraction:
     buffer: int
     signed: bool
     looped: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class FloatProduct:
+    """A product of which neither side is a kernel; of an attention with names for both, and signs."""
+
+    path: str
+    macs: int
+    operands: tuple[str, ...] = ()
+    signed: tuple[bool, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,7 +80,7 @@ def teacher(model: nnx.Module, data: Dataset) -> Teacher:
 def with_float_parts(net: Supernet, teacher: Teacher) -> Parts:
     """Parts of an attached network with the weights and batch statistics of a float one."""
     model = net.module(net.parts, one_hot_gates(net, net.space.uniform(None)))
-    plain = teacher.net.module(teacher.parts, {})
+    plain = net.widened(teacher.net.module(teacher.parts, {}))
     nnx.update(model, nnx.state(plain))
     _, *states = nnx.split(model, nnx.Param, *net.variable_kinds, ...)
     return Parts(states[0], net.parts.ranges, states[-1])
