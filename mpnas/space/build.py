@@ -5,13 +5,14 @@ its choice, layers that write the same channels share a mask and a width, and wh
 said in a note.
 """
 
-from collections.abc import Iterable, Mapping
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mpnas.errors import SearchSpaceError
 from mpnas.quant import Granularity, PerChannel, PerTensor, Quantizer, Subgroup, format_of
 from mpnas.space.choice import Candidate, Choice, Presence, Width
-from mpnas.space.resolve import resolve
+from mpnas.space.resolve import DEFAULTS, changes, resolve
 from mpnas.space.rules import ACT_RANGES, WEIGHT_RANGES, Rule
 from mpnas.space.space import Space
 from mpnas.space.tie import Tie
@@ -45,6 +46,7 @@ def build_space(work: Work, rules: Iterable[Rule], *, given: Mapping[str, int] |
             choice = _weight_choice(layer, resolved[layer.path], removable)
             choices[choice.site] = choice
     choices |= _act_choices(work, resolved)
+    choices |= _operand_choices(work, rules)
     for name, remover in removable.items():
         if not remover:
             group = work.groups[name]
@@ -94,7 +96,7 @@ def _act_choices(work: Work, resolved: Mapping[str, Mapping[str, Any]]) -> dict[
     """One choice per tensor: all layers that read it share its precision."""
     readers: dict[str, list[Layer]] = {}
     for layer in work.layers:
-        if resolved[layer.path]["activations"]:
+        if resolved[layer.path]["activations"] and layer.kind != "lookup":
             readers.setdefault(layer.tensor, []).append(layer)
     choices = {}
     for layers in readers.values():
@@ -130,6 +132,34 @@ def _act_choices(work: Work, resolved: Mapping[str, Mapping[str, Any]]) -> dict[
             shape=(1,),
             macs=sum(layer.macs for layer in layers),
         )
+    return choices
+
+
+def _operand_choices(work: Work, rules: Sequence[Rule]) -> dict[str, Choice]:
+    """One choice for each operand of the products of activations that rules give bits."""
+    choices = {}
+    for product in work.products:
+        said: dict[str, Any] = dict(DEFAULTS)
+        for rule in rules:
+            if fnmatch.fnmatchcase(product.path, rule.match):
+                said |= changes(rule)
+        if not said["activations"]:
+            continue
+        for operand, signed in zip(product.operands, product.signed, strict=True):
+            site = f"{product.path}/{operand}"
+            choices[site] = Choice(
+                site=site,
+                kind="act",
+                layers=(site,),
+                candidates=tuple(
+                    Quantizer(format=format_of(b, signed=signed), granularity=PerTensor(),
+                              scale=ACT_RANGES[said["activation_range"]])
+                    for b in said["activations"]
+                ),
+                granularity=PerTensor(),
+                shape=(1,),
+                macs=product.macs,
+            )
     return choices
 
 

@@ -49,8 +49,8 @@ class Choice:
       site: `stack1/conv2/kernel` (weight), `stack1/conv2/input` (act), `stem/channels` (mask),
         `stem/width` (width).
       kind: What is chosen: the precision of weights or activations, which channels exist, or how many.
-      layers: Paths of the layers that it steers; several for tensors and channels that are shared. For
-        an operand of a product of activations, the path of that product.
+      layers: Paths of the layers that it steers; several for tensors and channels that are shared. An
+        operand of a product of activations is a place of its own, `attention/scores/query`.
       candidates: Ordered by bits, lowest first; all distinct.
       granularity: Which channels decide together; its axis refers to `shape`.
       shape: Shape of what is chosen: the kernel's, `(1,)` for activations, `(channels,)` for masks and

@@ -30,18 +30,22 @@ def resolve(work: Work, rules: Sequence[Rule]) -> dict[str, dict[str, Any]]:
     resolved: dict[str, dict[str, Any]] = {layer.path: dict(DEFAULTS) for layer in work.layers}
     for rule in rules:
         matched = matches(work, rule)
-        changes = {k: v for k, v in dataclasses.asdict(rule).items() if k != "match" and v is not None}
         for path in matched:
-            resolved[path] |= changes
+            resolved[path] |= changes(rule)
     for layer in work.layers:
         wanted = resolved[layer.path]
         if not layer.hookable and (wanted["weights"] or wanted["activations"]):
             raise SearchSpaceError(
                 f"no precision can be attached to '{layer.path}': "
-                f"{layer.obstacle or f'its module, a {layer.module}, has no hook for its product'}. "
+                f"{layer.obstacle}. "
                 f'Exclude it by a last rule {{ match = "{layer.path}", weights = [], activations = [] }}.'
             )
     return resolved
+
+
+def changes(rule: Rule) -> dict[str, Any]:
+    """The keys that a rule sets."""
+    return {k: v for k, v in dataclasses.asdict(rule).items() if k != "match" and v is not None}
 
 
 def matches(work: Work, rule: Rule) -> list[str]:
@@ -51,11 +55,12 @@ def matches(work: Work, rule: Rule) -> list[str]:
       SearchSpaceError: none.
     """
     paths = [layer.path for layer in work.layers]
+    others = [product.path for product in work.products if product.operands]
     ends = {"@first": paths[:1], "@last": paths[-1:], "@ends": [paths[0], paths[-1]]}
     matched = ends.get(rule.match) or [path for path in paths if fnmatch.fnmatchcase(path, rule.match)]
-    if not matched:
+    if not matched and not fnmatch.filter(others, rule.match):
         raise SearchSpaceError(
             f"rule '{rule.match}' matches none of the {len(paths)} layers of the model; "
-            f"nearest: {nearest(rule.match, paths)}. Fix the pattern or delete the rule."
+            f"nearest: {nearest(rule.match, [*paths, *others])}. Fix the pattern or delete the rule."
         )
     return matched

@@ -45,14 +45,8 @@ class Space:
 
     @cached_property
     def act_site(self) -> Mapping[str, str]:
-        """Layer path -> the site of the activations that it reads, for layers that have one."""
-        return {
-            path: site
-            for site, choice in self.choices.items()
-            if choice.kind == "act"
-            for path in choice.layers
-            if path in self.work.layer
-        }
+        """Layer path, or operand of a product -> the site of the activations that it reads, if any."""
+        return {layer: s for s, c in self.choices.items() if c.kind == "act" for layer in c.layers}
 
     @cached_property
     def product_sites(self) -> Mapping[str, tuple[str, ...]]:

@@ -36,9 +36,9 @@ class Layer:
       signed: Whether that tensor can hold negative values.
       bias: Whether a vector per output channel is added (its own bias, or a folded normalisation).
       multiplier: Whether its output is multiplied per channel by a folded normalisation.
-      hookable: Whether choices can be attached to it.
       module: Class name of its module, for messages.
       obstacle: Why no choice can be attached to it, in words; empty where one can.
+      looped: Whether it is called inside a loop of the program.
     """
 
     path: str
@@ -54,9 +54,14 @@ class Layer:
     signed: bool
     bias: bool
     multiplier: bool
-    hookable: bool = True
     module: str = "Conv"
     obstacle: str = ""
+    looped: bool = False
+
+    @property
+    def hookable(self) -> bool:
+        """Whether choices can be attached to it."""
+        return not self.obstacle
 
     @property
     def parameters(self) -> int:

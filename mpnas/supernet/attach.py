@@ -15,12 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from flax.errors import TraceContextError
 from jaxtyping import Array, Float
 
-from mpnas.space import Choice, Gates, Rule, Space, Work, alive_channels, build_space
+from mpnas.errors import SearchSpaceError
+from mpnas.space import Choice, Gates, Layer, Rule, Space, Work, alive_channels, build_space
+from mpnas.supernet.attention import MixedAttention, readable
 from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam, range_entries
 from mpnas.supernet.probe import fixed_groups
-from mpnas.supernet.trace import HOOKS, leaf_name, module_at, trace
+from mpnas.supernet.resize import leaf_at
+from mpnas.supernet.substitute import SLOT, replace, substituted
+from mpnas.supernet.trace import HOOKS, TRACE_BATCH, leaf_name, module_at, trace
 from mpnas.supernet.widen import growth_of, widened
 
 Ranges = Mapping[str, Mapping[str, Array]]
@@ -155,9 +160,9 @@ class Supernet:
                 leaves[f"{slot}/weight_gates"] = gates[self.space.weight_site[path]]
             if path in self.space.act_site:
                 leaves[f"{slot}/act_gates"] = gates[self.space.act_site[path]]
-            layer = self.space.work.layer[path]
-            if layer.reads is not None and not alive.keys().isdisjoint(layer.reads.groups):
-                leaves[f"{slot}/in_alive"] = layer.reads.along(self._whole | alive)
+            reads = self.space.work.layer[path].reads if path in self.space.work.layer else None
+            if reads is not None and not alive.keys().isdisjoint(reads.groups):
+                leaves[f"{slot}/in_alive"] = reads.along(self._whole | alive)
         return leaves
 
     @cached_property
@@ -199,6 +204,9 @@ def attach(
     growth = growth_of(given, rules)
     attached = widened(model, given, growth)
     work = trace(attached, example, input_low=input_low) if growth else given
+    for _, module in nnx.iter_modules(attached):
+        if readable(module):  # Flax's own function wants values as deep as queries, also after pruning
+            module.attention_fn = nnx.data(MixedAttention())  # type: ignore[attr-defined]
     sizes = {name: given.groups[name].size for name in growth}
     space = build_space(work, rules, given=sizes)
     if held := fixed_groups(attached, example, space):
@@ -211,7 +219,10 @@ def attach(
         masked = layer.reads is not None and not set(layer.reads.groups).isdisjoint(space.removable)
         if weight is None and act is None and not masked:
             continue
-        slots[layer.path] = f"{layer.path}/{_hook(attached, layer.path, weight, act, masked, space)}"
+        slots[layer.path] = f"{layer.path}/{_hook(attached, layer, weight, act, masked)}"
+    for sites in space.product_sites.values():
+        for site in sites:
+            slots[site] = _hook_operand(attached, space.choices[site])
     attached.train()
     graph, *states = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)
     params, gates, ranges, stats = states
@@ -219,7 +230,7 @@ def attach(
     evaluated = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)[0]
     attached.set_attributes(MixedProduct, recording=True, raise_if_not_found=False)
     recording = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)[0]
-    return Supernet(
+    net = Supernet(
         space=space,
         parts=Parts(params, _ranges_by_site(space, slots, ranges), stats),
         slots=slots,
@@ -231,26 +242,56 @@ def attach(
         _given=given,
         _growth=growth,
     )
+    _refuse_closed_loops(net, example)
+    return net
+
+
+def _refuse_closed_loops(net: Supernet, example: Any) -> None:
+    """A loop of `nnx` hands on what its layers observe; one of `jax.lax` alone lets nothing out."""
+    looped = [layer.path for layer in net.space.work.layers if layer.looped and layer.path in net.slots]
+    if not looped:
+        return
+    inputs = jax.ShapeDtypeStruct((TRACE_BATCH, *example.shape[1:]), example.dtype)
+    try:
+        jax.eval_shape(net.calibrated, net.parts, inputs)
+    except TraceContextError as error:
+        raise SearchSpaceError(
+            f"no precision can be attached to '{looped[0]}': it is called in a loop of jax.lax, where the "
+            "range of its input cannot be observed. Use nnx.scan or nnx.RNN, or exclude it by a last rule "
+            f'{{ match = "{looped[0]}", weights = [], activations = [] }}.'
+        ) from error
 
 
 def _hook(
-    attached: nnx.Module, path: str, weight: Choice | None, act: Choice | None, masked: bool, space: Space
+    attached: nnx.Module, layer: Layer, weight: Choice | None, act: Choice | None, masked: bool
 ) -> str:
-    """Put a `MixedProduct` into the layer's hook; returns the hook's name."""
-    module = module_at(attached, path)
-    layer = space.work.layer[path]
-    hook = next(name for name in HOOKS if hasattr(module, name))
-    default = jax.lax.conv_general_dilated if hook == HOOKS[0] else jax.lax.dot_general
+    """Put a `MixedProduct` into the layer's hook, or a substitute with one in its place; says where."""
+    module = module_at(attached, layer.path)
+    hook = next((name for name in HOOKS if hasattr(module, name)), None)
+    default: dict[str | None, Any] = {
+        HOOKS[0]: jax.lax.conv_general_dilated, HOOKS[1]: jax.lax.dot_general, None: None
+    }
     mixed = MixedProduct(
-        getattr(module, hook) or default,
-        module.kernel[...],
+        getattr(module, hook or "", None) or default[hook],
+        leaf_at(attached, layer.kernel)[...],
         weight=weight,
         act=act,
         in_axis=layer.in_axis,
         in_mask=layer.in_channels if masked else None,
     )
+    if hook is None:
+        module, hook = substituted(module), SLOT
+        replace(attached, layer.path, module)
     setattr(module, hook, nnx.data(mixed))
     return hook
+
+
+def _hook_operand(attached: nnx.Module, choice: Choice) -> str:
+    """Put a `MixedProduct` for one operand into an attention's function; says where."""
+    path, product, operand = choice.site.rsplit("/", 2)
+    mixed = MixedProduct(None, None, weight=None, act=choice, in_axis=None, in_mask=None)
+    module_at(attached, path).attention_fn.operands[operand] = mixed
+    return f"{path}/attention_fn/operands/{operand}"
 
 
 def _ranges_by_site(space: Space, slots: Mapping[str, str], state: Any) -> dict[str, dict[str, Array]]:

@@ -18,8 +18,9 @@ from mpnas.quant import IntFormat, LearnedStep, PerChannel, PerTensor, Quantizer
 from mpnas.space import Assignment, Choice
 from mpnas.supernet.attach import Parts, Supernet
 from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam
-from mpnas.supernet.resize import remaining, slice_channels
-from mpnas.supernet.trace import module_at
+from mpnas.supernet.resize import leaf_at, remaining, slice_channels
+from mpnas.supernet.substitute import SLOT
+from mpnas.supernet.trace import HOOKS, module_at
 
 
 def discretize(net: Supernet, parts: Parts, assignment: Assignment) -> nnx.Module:
@@ -43,20 +44,21 @@ def discretize(net: Supernet, parts: Parts, assignment: Assignment) -> nnx.Modul
     model = net.module(parts, gates)
     alive = space.existing(indices)
     for path, slot in net.slots.items():
-        layer = space.work.layer[path]
         product = module_at(model, slot)
+        _fix(product, "act", space.act_site.get(path), indices, net, None)
+        if (layer := space.work.layer.get(path)) is None:
+            continue
         product.in_alive = None
         product.in_axis = None
         keep = remaining(layer.writes, alive)
         if keep is not None or (layer.reads is not None and remaining(layer.reads, alive) is not None):
-            _settle(product, module_at(model, path))
+            _settle(product, module_at(model, path), leaf_at(model, layer.kernel)[...])
         _fix(product, "weight", space.weight_site.get(path), indices, net, keep)
-        _fix(product, "act", space.act_site.get(path), indices, net, None)
     slice_channels(model, space.work, alive)
     return model
 
 
-def _settle(product: MixedProduct, module: Any) -> None:
+def _settle(product: MixedProduct, module: Any, kernel: Array) -> None:
     """Turn scales that are computed from the kernel into stored ones, before the kernel is sliced.
 
     A scale from the largest weight would change when the channel with that weight is gone; a learned
@@ -65,7 +67,7 @@ def _settle(product: MixedProduct, module: Any) -> None:
     choice = product.weight
     if choice is None:
         return
-    kernel = module.kernel[...].astype(getattr(module, "dtype", None) or module.kernel[...].dtype)
+    kernel = kernel.astype(getattr(module, "dtype", None) or kernel.dtype)
     candidates: list[Any] = list(choice.candidates)
     for k, candidate in enumerate(candidates):
         if isinstance(candidate.format, IntFormat) and not isinstance(candidate.scale, LearnedStep):
@@ -127,6 +129,8 @@ def _slice_ranges(product: MixedProduct, choice: Choice, keep: np.ndarray) -> No
 def kernel_values(model: nnx.Module, path: str) -> Array:
     """The quantised kernel that the layer at `path` of a discretised network multiplies with."""
     module: Any = module_at(model, path)
-    hook = getattr(module, "conv_general_dilated", None) or getattr(module, "dot_general", None)
-    kernel = module.kernel[...]
-    return hook.quantized_kernel(kernel) if isinstance(hook, MixedProduct) else kernel
+    kernel: Any = module.embedding if isinstance(module, nnx.Embed) else module.kernel
+    for name in (*HOOKS, SLOT):
+        if isinstance(hook := getattr(module, name, None), MixedProduct):
+            return hook.quantized_kernel(kernel[...])
+    return kernel[...]

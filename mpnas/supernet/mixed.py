@@ -92,8 +92,8 @@ class MixedProduct(nnx.Module):
 
     def __init__(
         self,
-        product: Callable[..., Array],
-        kernel: Float[Array, "..."],
+        product: Callable[..., Array] | None,
+        kernel: Float[Array, "..."] | None,
         *,
         weight: Choice | None,
         act: Choice | None,
@@ -103,7 +103,7 @@ class MixedProduct(nnx.Module):
         """Every operand starts at its highest candidate.
 
         Args:
-          product: What to call with the mixed operands.
+          product: What to call with the mixed operands; None where somebody else does.
           kernel: A sample of the kernel, from which the ranges of the weights are initialised.
           weight, act, in_axis: As the attributes.
           in_mask: Number of input channels, if some of them can be removed.
@@ -115,8 +115,8 @@ class MixedProduct(nnx.Module):
         self.recording = False
         self.use_running_average = True
         sample = jnp.ones((2, 1))
-        weight_params, weight_stats = initial_ranges(weight, kernel) if weight else ({}, {})
-        act_params, act_stats = initial_ranges(act, sample) if act else ({}, {})
+        weight_params, weight_stats = _initial(weight, kernel)
+        act_params, act_stats = _initial(act, sample)
         self.weight_gates = Gate(_start(weight)) if weight else None
         self.act_gates = Gate(_start(act)) if act else None
         self.in_alive = Gate(jnp.ones(in_mask)) if in_mask is not None else None
@@ -126,10 +126,24 @@ class MixedProduct(nnx.Module):
         self.act_stats = nnx.Dict({name: RangeStat(value) for name, value in act_stats.items()})
 
     def __call__(self, lhs: Array, rhs: Array, *args: Any, **kwargs: Any) -> Array:
+        assert self.product is not None
+        return self.around(self.product, lhs, rhs, *args, **kwargs)
+
+    def around(
+        self, product: Callable[..., Array], lhs: Array, rhs: Array, *args: Any, **kwargs: Any
+    ) -> Array:
+        """`product` of the mixed operands."""
         if self.recording:
             self._record(lhs, rhs)
-            return self.product(lhs, rhs, *args, **kwargs)
-        return self.product(self.quantized_input(lhs), self.quantized_kernel(rhs), *args, **kwargs)
+            return product(lhs, rhs, *args, **kwargs)
+        return product(self.quantized_input(lhs), self.quantized_kernel(rhs), *args, **kwargs)
+
+    def entering(self, x: Array) -> Array:
+        """One operand on its way into a product that has no kernel."""
+        if self.recording:
+            self._record(x, None)
+            return x
+        return self.quantized_input(x)
 
     def quantized_kernel(self, kernel: Array) -> Array:
         """The mixed kernel, its removed input channels at zero."""
@@ -155,17 +169,21 @@ class MixedProduct(nnx.Module):
                     self.act_stats[f"{candidate.bits}/{name}"][...] = jax.lax.stop_gradient(value)
         return mixture(self.act, self.act_gates[...], x, _values(self.act_ranges), _values(self.act_stats))
 
-    def _record(self, x: Array, kernel: Array) -> None:
+    def _record(self, x: Array, kernel: Array | None) -> None:
         for choice, seen, ranges, stats in (
             (self.act, x, self.act_ranges, self.act_stats),
             (self.weight, kernel, self.weight_ranges, self.weight_stats),
         ):
-            if choice is not None:
+            if choice is not None and seen is not None:
                 params, observed = initial_ranges(choice, seen)
                 for name, value in params.items():
                     ranges[name][...] = value
                 for name, value in observed.items():
                     stats[name][...] = value
+
+
+def _initial(choice: Choice | None, x: Array | None) -> tuple[dict[str, Array], dict[str, Array]]:
+    return ({}, {}) if choice is None or x is None else initial_ranges(choice, x)
 
 
 def _start(choice: Choice) -> Array:

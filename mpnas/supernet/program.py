@@ -301,9 +301,9 @@ class Reader:
         out_axis.written_by(layer)
         buffer = self.buffer(axes, f"{layer}/output")
         self.events.append(Event((image.buffer,), buffer, inplace=False, layer=layer))
-        signed, looped = not image.nonnegative, self._loops > 0
+        signed, looped, stacked = not image.nonnegative, self._loops > 0, len(kernel.axes) < len(own)
         self.contractions.append(
-            Contraction(kernel.view, kind, in_axis, out_axis, macs, image.buffer, signed, looped)
+            Contraction(kernel.view, kind, in_axis, out_axis, macs, image.buffer, signed, looped, stacked)
         )
         return Value(axes, buffer=buffer, call=len(self.contractions) - 1)
 

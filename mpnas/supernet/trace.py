@@ -14,9 +14,11 @@ from flax import nnx
 
 from mpnas.errors import MpnasError, SearchSpaceError, UnsupportedOperationError
 from mpnas.space import Layer, Product, Tensor, Work
+from mpnas.supernet.attention import named, readable
 from mpnas.supernet.axes import Axis, Channels, freeze_all
 from mpnas.supernet.groups import Groups
-from mpnas.supernet.program import Reader
+from mpnas.supernet.program import ATTENTION, Reader
+from mpnas.supernet.substitute import kernel_name
 from mpnas.supernet.values import Contraction, Value
 
 TRACE_BATCH = 2  # 1 would be mistaken for a dimension that broadcasts
@@ -38,6 +40,9 @@ def trace(model: nnx.Module, example: Any, *, input_low: float | None = None) ->
     """
     evaluated = nnx.clone(model)
     evaluated.eval()
+    for path, module in nnx.iter_modules(evaluated):
+        if readable(module):
+            module.attention_fn = named(ATTENTION + "/".join(map(str, path)))  # type: ignore[attr-defined]
     graphdef, state = nnx.split(evaluated)
     flat, treedef = jax.tree_util.tree_flatten_with_path(state)
     names = [leaf_name(path) for path, _ in flat]
@@ -183,14 +188,16 @@ class _Assembly:
             return "it is the model itself; call it from a module that holds it"
         owner, leaf = module_at(self.model, kernel.rpartition("/")[0]), kernel.rpartition("/")[2]
         kind = type(owner).__name__
+        if any(c.stacked for c in calls):
+            return "every turn of its loop (scan) has a kernel of its own"
+        if kernel_name(owner) == leaf:
+            return ""
         if leaf != "kernel":
             return f"it is a parameter that a {kind} multiplies with directly; use nnx.Linear or nnx.Conv"
         if not any(hasattr(owner, hook) for hook in HOOKS):
-            return f"a {kind} has no hook for its product (nnx.Conv, nnx.Linear and nnx.LinearGeneral have)"
+            return f"a {kind} has no hook for its product, and is none of the layers that can be substituted"
         if getattr(owner, "dot_general_cls", None) is not None:
             return "its dot_general_cls replaces the hook; give it a dot_general instead"
-        if any(c.looped for c in calls):
-            return "it is called in a loop (scan), where the range of its input cannot be observed"
         others = [
             "/".join(map(str, path))
             for path, module in nnx.iter_modules(self.model)
@@ -208,8 +215,8 @@ class _Assembly:
         kept_apart: set[int] = set()
         found: dict[int, set[tuple[str, str]]] = {}
         for fold in self.reader.folds:
-            looped = self.reader.contractions[fold.call].looped
-            if looped or reads[fold.source] > 1 or fold.source in kept_apart:
+            stacked = self.reader.contractions[fold.call].stacked
+            if stacked or reads[fold.source] > 1 or fold.source in kept_apart:
                 kept_apart.add(fold.target)
             else:
                 found.setdefault(fold.call, set()).update((leaf, fold.kind) for leaf in fold.leaves)
@@ -241,9 +248,9 @@ class _Assembly:
             signed=any(c.signed for c in calls),
             bias="bias" in kinds,
             multiplier="multiplier" in kinds,
-            hookable=not obstacle,
             module=type(owner).__name__,
             obstacle=obstacle,
+            looped=any(c.looped for c in calls),
         )
 
     def _readers(self) -> list[tuple[str, ...]]:

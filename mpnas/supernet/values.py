@@ -41,6 +41,7 @@ class Contraction:
       buffer: What it reads.
       signed: Whether that can be negative.
       looped: Whether it stands in a loop.
+      stacked: Whether every turn of that loop has a kernel of its own.
     """
 
     kernel: str
@@ -51,6 +52,7 @@ class Contraction:
     buffer: int
     signed: bool
     looped: bool
+    stacked: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -193,7 +193,7 @@ def test_a_shared_tensor_is_signed_if_any_reader_sees_negative_values():
 
 
 def test_a_layer_without_a_hook_can_be_named_only_to_exclude_it():
-    work = changed(chain(), "b", hookable=False, obstacle="an Einsum has no hook for its product")
+    work = changed(chain(), "b", obstacle="an Einsum has no hook for its product")
     with pytest.raises(SearchSpaceError, match="attached to 'b': an Einsum has no hook.*weights = \\[\\]"):
         build_space(work, [Rule(match="*", weights=(4,))])
     rules = [Rule(match="*", weights=(4,), activations=(8,)), Rule(match="b", weights=(), activations=())]

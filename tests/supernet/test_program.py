@@ -147,8 +147,7 @@ def recurrent(net, x):
 def test_a_recurrence_counts_every_turn():
     work = trace(Net(recurrent, a=linear(4, 8), c=linear(8, 8), d=linear(8, 2)), jnp.zeros((3, 5, 4)))
     assert work.macs == 5 * (32 + 64) + 16
-    assert "called in a loop" in work.layer["c"].obstacle and not work.layer["c"].hookable
-    assert work.layer["c"].signed and work.layer["d"].hookable
+    assert work.layer["c"].looped and work.layer["c"].signed and not work.layer["d"].looped
 
 
 def test_what_a_loop_carries_can_turn_negative():

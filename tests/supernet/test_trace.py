@@ -319,10 +319,20 @@ def test_a_program_that_depends_on_values_is_a_sentence():
         trace(two_layers(lambda x: x if x.sum() > 0 else -x), rows())
 
 
+class LowRank(nnx.Module):
+    """A module of one's own with a kernel."""
+
+    def __init__(self, inputs, outputs):
+        self.kernel = nnx.Param(jnp.ones((inputs, outputs)))
+
+    def __call__(self, x):
+        return x @ self.kernel[...]
+
+
 @pytest.mark.parametrize("between, obstacle", [
-    (nnx.Einsum("bi,ij->bj", (6, 6), (6,), rngs=RNGS), "a Einsum has no hook for its product"),
+    (LowRank(6, 6), "a LowRank has no hook for its product"),
     (nnx.LinearGeneral(6, 6, dot_general_cls=lambda: jax.lax.dot_general, rngs=RNGS), "its dot_general_cls"),
-], ids=["einsum", "dot_general_cls"])
+], ids=["own_module", "dot_general_cls"])
 def test_layers_without_a_usable_hook_say_why_and_keep_what_they_read(between, obstacle):
     net = Net(lambda net, x: net.b(net.e(net.a(x))), a=linear(4, 6), e=between, b=linear(6, 2))
     work = trace(net, rows())
