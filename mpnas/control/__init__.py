@@ -5,9 +5,10 @@ from mpnas.control.dbp import DBP
 from mpnas.control.gumbel import Gumbel
 from mpnas.control.random import Random
 from mpnas.control.schedule import Exponential, Ramp
+from mpnas.control.softmax import Softmax
 from mpnas.control.uniform import Uniform
 
-RELAXATIONS: dict[str, type] = {"gumbel": Gumbel, "dbp": DBP}
+RELAXATIONS: dict[str, type] = {"gumbel": Gumbel, "dbp": DBP, "softmax": Softmax}
 PROPOSERS: dict[str, type] = {"uniform": Uniform, "random": Random}
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Ramp",
     "Random",
     "Relaxation",
+    "Softmax",
     "Uniform",
     "mean_entropy",
     "undecided_share",

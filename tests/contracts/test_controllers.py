@@ -13,7 +13,17 @@ import pytest
 from flax import nnx
 
 from mpnas import control
-from mpnas.control import DBP, Arch, Exponential, Gumbel, Random, Uniform, mean_entropy, undecided_share
+from mpnas.control import (
+    DBP,
+    Arch,
+    Exponential,
+    Gumbel,
+    Random,
+    Softmax,
+    Uniform,
+    mean_entropy,
+    undecided_share,
+)
 from mpnas.cost import COSTS, achievable, measure
 from mpnas.space import Rule, build_space
 from mpnas.supernet import trace
@@ -25,6 +35,8 @@ RELAXATIONS = {
     "gumbel_even": Gumbel(lean=0.0),
     "dbp": DBP(),
     "dbp_plain": DBP(threshold=0.3, distortion_weight=0.0),
+    "softmax": Softmax(),
+    "softmax_edmips": Softmax(tau=Exponential(1.0, 1.0), lean=0.0),
 }
 PROPOSERS = {
     "uniform": Uniform(),
@@ -33,6 +45,8 @@ PROPOSERS = {
     "random_flat": Random(spread=0.0),
 }
 EXACT = {"gumbel_hard", "dbp", "dbp_plain"}  # gates are exactly one-hot
+NOISY = {name for name, member in RELAXATIONS.items() if isinstance(member, Gumbel | DBP)}
+MIXING = {name for name, member in RELAXATIONS.items() if member.operand == "alternatives"}
 EVERY_RELAXATION = pytest.mark.parametrize("name", RELAXATIONS)
 EVERY_PROPOSER = pytest.mark.parametrize("proposer", PROPOSERS.values(), ids=PROPOSERS.keys())
 PROGRESSES = (0.0, 0.25, 0.5, 1.0)
@@ -86,7 +100,7 @@ def test_every_controller_of_the_package_is_in_a_table():
     assert {type(member) for member in PROPOSERS.values()} == set(control.PROPOSERS.values())
 
 
-@EVERY_RELAXATION
+@pytest.mark.parametrize("name", sorted(MIXING))
 @pytest.mark.parametrize("progress", PROGRESSES)
 def test_rows_of_gates_sum_to_one_and_lie_between_zero_and_one(name, progress):
     for gates in gates_of(name, progress=progress).values():
@@ -99,7 +113,8 @@ def test_gates_and_probabilities_have_a_row_per_decision_and_a_column_per_candid
     relaxation = RELAXATIONS[name]
     shapes = {site: (choice.decisions, len(choice.bits)) for site, choice in choices().items()}
     for arch in (relaxation.init(choices()), undecided(relaxation)):
-        for made in (gates_of(name, arch=arch), relaxation.probabilities(arch, choices())):
+        mixed = [gates_of(name, arch=arch)] if name in MIXING else []
+        for made in (*mixed, relaxation.probabilities(arch, choices())):
             assert {site: values.shape for site, values in made.items()} == shapes
             assert all(values.dtype == jnp.float32 for values in made.values())
 
@@ -125,13 +140,22 @@ def test_probabilities_stay_finite_for_extreme_logits(name):
 
 
 @EVERY_RELAXATION
-def test_same_key_gives_the_same_gates_and_another_key_others(name):
+def test_same_key_gives_the_same_gates_and_another_key_others_where_there_is_noise(name):
     first, again, other = gates_of(name, key=3), gates_of(name, key=3), gates_of(name, key=4)
     jax.tree.map(np.testing.assert_array_equal, first, again)
-    assert any(np.any(first[site] != other[site]) for site in first)
+    changed = jax.tree.map(lambda one, two: bool(np.any(one != two)), first, other)
+    assert any(jax.tree.leaves(changed)) == (name in NOISY)
 
 
-@EVERY_RELAXATION
+@pytest.mark.parametrize("name", sorted(MIXING))
+def test_gates_without_noise_are_the_probabilities(name):
+    relaxation = RELAXATIONS[name]
+    arch = undecided(relaxation)
+    gates = relaxation.gates(arch, choices(), progress=0.5, key=None)
+    jax.tree.map(np.testing.assert_array_equal, gates, relaxation.probabilities(arch, choices()))
+
+
+@pytest.mark.parametrize("name", sorted(NOISY))
 def test_sites_of_one_shape_do_not_share_their_noise(name):
     relaxation = RELAXATIONS[name]
     arch = undecided(relaxation)
@@ -196,7 +220,7 @@ def test_gates_are_exactly_one_hot(name):
             np.testing.assert_array_equal(np.sum(np.asarray(gates) == 1, axis=1), 1)
 
 
-@EVERY_RELAXATION
+@pytest.mark.parametrize("name", sorted(NOISY))
 def test_mean_of_many_hard_draws_is_the_probability(name):
     relaxation = RELAXATIONS[name]
     arch = undecided(relaxation)
