@@ -16,7 +16,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mpnas.space import Choice, Gates, Rule, Space, alive_channels, build_space
-from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam, range_entries
+from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam
+from mpnas.supernet.operand import Alternatives, Operand, range_entries
 from mpnas.supernet.trace import HOOKS, leaf_name, module_at, trace
 
 Ranges = Mapping[str, Mapping[str, Array]]
@@ -50,11 +51,13 @@ class Supernet:
       space: What may vary.
       parts: The arrays at the time of attaching.
       slots: Layer path -> the path of its `MixedProduct` in the model.
+      operands: Site -> how its gates become a tensor; a site without one mixes alternatives.
     """
 
     space: Space
     parts: Parts
     slots: Mapping[str, str]
+    operands: Mapping[str, Operand]
     _train: Any
     _eval: Any
     _record: Any
@@ -73,7 +76,7 @@ class Supernet:
 
         Args:
           parts: Weights, ranges and statistics.
-          gates: Site -> `(decisions, candidates)`.
+          gates: Site -> `(decisions, candidates)`, or what its operand takes.
           x: Input batch.
           train: Batch statistics from this batch, and updated; else the running ones, unchanged.
         """
@@ -99,7 +102,7 @@ class Supernet:
         model = nnx.merge(self._record, parts.params, gate_state, range_state, parts.stats, copy=True)
         model(x)
         stats = nnx.state(model, nnx.Not(nnx.Any(nnx.Param, Gate, RangeParam)))
-        ranges = _ranges_by_site(self.space, self.slots, nnx.state(model, RangeParam))
+        ranges = ranges_by_site(self.space, self.slots, nnx.state(model, RangeParam))
         return Parts(parts.params, ranges, stats)
 
     def kernels(self, params: Any) -> dict[str, Array]:
@@ -135,17 +138,19 @@ class Supernet:
         }
 
     def _gate_leaves(self, gates: Gates) -> dict[str, Array]:
-        leaves = {}
-        alive = alive_channels(self.space, gates)
+        leaves: dict[str, Array] = {}
+        alive = alive_channels(self.space, {s: self._shares(s, gates) for s in self.space.remover.values()})
         for path, slot in self.slots.items():
-            if path in self.space.weight_site:
-                leaves[f"{slot}/weight_gates"] = gates[self.space.weight_site[path]]
-            if path in self.space.act_site:
-                leaves[f"{slot}/act_gates"] = gates[self.space.act_site[path]]
+            for kind, sites in (("weight", self.space.weight_site), ("act", self.space.act_site)):
+                if path in sites:
+                    leaves |= _named(f"{slot}/{kind}_gates", gates[sites[path]])
             layer = self.space.work.layer[path]
             if layer.in_axis is not None and layer.in_group in alive:
                 leaves[f"{slot}/in_alive"] = alive[layer.in_group]
         return leaves
+
+    def _shares(self, site: str, gates: Gates) -> Array:
+        return self.operands.get(site, Alternatives()).shares(self.space.choices[site], gates[site])
 
     def _range_leaves(self, ranges: Ranges) -> dict[str, Array]:
         leaves = {}
@@ -187,6 +192,18 @@ def attach(
         if weight is None and act is None and not masked:
             continue
         slots[layer.path] = f"{layer.path}/{_hook(attached, layer.path, weight, act, masked, space)}"
+    return assembled(attached, space, slots, {})
+
+
+def assembled(
+    attached: nnx.Module, space: Space, slots: Mapping[str, str], operands: Mapping[str, Operand]
+) -> Supernet:
+    """The supernet of a model with a `MixedProduct` in the hook of every slot.
+
+    Args:
+      attached: The model; its arrays are the first parts.
+      space, slots, operands: As the attributes.
+    """
     attached.train()
     graph, *states = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)
     params, gates, ranges, stats = states
@@ -196,8 +213,9 @@ def attach(
     recording = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)[0]
     return Supernet(
         space=space,
-        parts=Parts(params, _ranges_by_site(space, slots, ranges), stats),
+        parts=Parts(params, ranges_by_site(space, slots, ranges), stats),
         slots=slots,
+        operands=operands,
         _train=graph,
         _eval=evaluated,
         _record=recording,
@@ -226,7 +244,7 @@ def _hook(
     return hook
 
 
-def _ranges_by_site(space: Space, slots: Mapping[str, str], state: Any) -> dict[str, dict[str, Array]]:
+def ranges_by_site(space: Space, slots: Mapping[str, str], state: Any) -> dict[str, dict[str, Array]]:
     """Ranges by site from the model's leaves; the first layer of a shared tensor counts."""
     leaves = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]}
     ranges = {}
@@ -235,6 +253,12 @@ def _ranges_by_site(space: Space, slots: Mapping[str, str], state: Any) -> dict[
             prefix = f"{slots[choice.layers[0]]}/{choice.kind}_ranges/"
             ranges[site] = {n[len(prefix) :]: v for n, v in leaves.items() if n.startswith(prefix)}
     return ranges
+
+
+def _named(prefix: str, gates: Any) -> dict[str, Array]:
+    """The leaves of one site's gates by their place in the model."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(gates)
+    return {f"{prefix}/{leaf_name(path)}".rstrip("/"): leaf for path, leaf in flat}
 
 
 def _filled(state: Any, leaves: Mapping[str, Array]) -> Any:

@@ -16,8 +16,10 @@ from mpnas import control
 from mpnas.control import (
     DBP,
     Arch,
+    BitPlane,
     Exponential,
     Gumbel,
+    Implied,
     Random,
     Softmax,
     Uniform,
@@ -26,7 +28,8 @@ from mpnas.control import (
 )
 from mpnas.cost import COSTS, achievable, measure
 from mpnas.space import Rule, build_space
-from mpnas.supernet import trace
+from mpnas.supernet import attach, reformed, trace
+from mpnas.supernet.operand import Alternatives
 
 RELAXATIONS = {
     "gumbel": Gumbel(),
@@ -37,6 +40,9 @@ RELAXATIONS = {
     "dbp_plain": DBP(threshold=0.3, distortion_weight=0.0),
     "softmax": Softmax(),
     "softmax_edmips": Softmax(tau=Exponential(1.0, 1.0), lean=0.0),
+    "bitplane": BitPlane(),
+    "bitplane_even": BitPlane(sharpness=Exponential(1.0, 20.0), lean=0.0),
+    "implied": Implied(),
 }
 PROPOSERS = {
     "uniform": Uniform(),
@@ -50,6 +56,12 @@ MIXING = {name for name, member in RELAXATIONS.items() if member.operand == "alt
 EVERY_RELAXATION = pytest.mark.parametrize("name", RELAXATIONS)
 EVERY_PROPOSER = pytest.mark.parametrize("proposer", PROPOSERS.values(), ids=PROPOSERS.keys())
 PROGRESSES = (0.0, 0.25, 0.5, 1.0)
+
+
+RULES = (
+    Rule(match="*", weights=(0, 2, 4, 8), activations=(4, 8), granularity="channel"),
+    Rule(match="head", weights=(8,), granularity="layer"),
+)
 
 
 class Net(nnx.Module):
@@ -68,13 +80,14 @@ class Net(nnx.Module):
 @functools.cache
 def space():
     model = nnx.eval_shape(lambda: Net(nnx.Rngs(0)))
-    rules = [
-        Rule(match="*", weights=(0, 2, 4, 8), activations=(4, 8), granularity="channel"),
-        Rule(match="head", weights=(8,), granularity="layer"),
-    ]
-    made = build_space(trace(model, jax.ShapeDtypeStruct((1, 4), jnp.float32)), rules)
+    made = build_space(trace(model, jax.ShapeDtypeStruct((1, 4), jnp.float32)), RULES)
     assert {choice.kind for choice in made.choices.values()} == {"weight", "act", "mask"}
     return made
+
+
+@functools.cache
+def net():
+    return attach(Net(nnx.Rngs(0)), jnp.ones((1, 4)), RULES)
 
 
 def choices():
@@ -199,17 +212,31 @@ def test_event_keeps_shapes_and_types(name):
 def test_every_undecided_logit_feels_a_loss_of_its_gates(name):
     relaxation = RELAXATIONS[name]
     arch, draw = undecided(relaxation), np.random.default_rng(1)
-    weights = {s: draw.normal(size=(c.decisions, len(c.bits))) for s, c in choices().items()}
+    weights = jax.tree.map(lambda gate: draw.normal(size=gate.shape), gates_of(name, arch=arch))
 
     def loss(logits):
         gates = relaxation.gates(Arch(logits, arch.memory), choices(), progress=0.0, key=jax.random.key(2))
-        return sum((gates[site] * weights[site]).sum() for site in gates)
+        return sum(jax.tree.leaves(jax.tree.map(lambda gate, weight: (gate * weight).sum(), gates, weights)))
 
-    for site, slope in jax.grad(loss)(arch.logits).items():
-        assert np.all(np.isfinite(slope))
-        # The coldest draws are one-hot in floating point; a single candidate leaves nothing to feel.
-        if name != "gumbel_cold" and len(choices()[site].bits) > 1:
-            assert np.any(np.asarray(slope) != 0)
+    for site, slopes in jax.grad(loss)(arch.logits).items():
+        for slope in jax.tree.leaves(slopes):
+            assert np.all(np.isfinite(slope))
+            # The coldest draws are one-hot in floating point; a single candidate leaves nothing to feel.
+            if name != "gumbel_cold" and len(choices()[site].bits) > 1:
+                assert np.any(np.asarray(slope) != 0)
+
+
+@EVERY_RELAXATION
+def test_gates_amount_to_the_probabilities_in_the_network_that_takes_them(name):
+    relaxation = RELAXATIONS[name]
+    searched = reformed(net(), relaxation.operand)
+    for arch in (relaxation.init(choices()), undecided(relaxation)):
+        gates = relaxation.gates(arch, choices(), progress=0.5, key=None)
+        for site, row in relaxation.probabilities(arch, choices()).items():
+            operand = searched.operands.get(site, Alternatives())
+            np.testing.assert_allclose(operand.shares(choices()[site], gates[site]), row, atol=1e-6)
+        output, _ = searched.apply(searched.parts, gates, jnp.ones((2, 4)), train=False)
+        assert output.shape == (2, 3) and np.all(np.isfinite(output))
 
 
 @pytest.mark.parametrize("name", sorted(EXACT))

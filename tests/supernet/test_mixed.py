@@ -17,7 +17,7 @@ from mpnas.quant import (
 )
 from mpnas.space import Choice
 from mpnas.supernet import Gate, MixedProduct, RangeParam
-from mpnas.supernet.mixed import initial_ranges, mixture, range_entries
+from mpnas.supernet.operand import initial_ranges, mixture, range_entries
 
 STEPS = {"2/step": jnp.array([0.5]), "4/step": jnp.array([0.1]), "8/step": jnp.array([0.01])}
 
