@@ -17,7 +17,14 @@ from jaxtyping import Array, Float
 
 from mpnas.quant import IntFormat, LearnedStep, Quantizer, RoundFn, StraightThrough
 from mpnas.space import Choice
-from mpnas.space.fractional import finest, grid_widths, implied_bits, is_signed, shares_of
+from mpnas.space.fractional import (
+    LOG_SLACK,
+    finest,
+    grid_widths,
+    implied_bits,
+    is_signed,
+    shares_of,
+)
 from mpnas.supernet.operand import Entries, initial_ranges, range_entries
 
 
@@ -55,7 +62,7 @@ class ImpliedBits:
     def adopted(
         self, choice: Choice, x: Float[Array, "..."] | None, ranges: Entries, stats: Entries
     ) -> tuple[Entries, Entries]:
-        """The unit: a power of two, so that the finest grid has the widest candidate's scale, or nearly."""
+        """The unit: the smallest power of two whose finest grid covers the widest candidate's range."""
         widest = _grids(choice)[-1]
         sample = x if x is not None else jnp.ones((1, 1))
         found = widest.range(
@@ -65,7 +72,7 @@ class ImpliedBits:
         if x is not None:
             every = jnp.broadcast_to(widest.granularity.expand(found.scale, x.shape), x.shape)
             scale = choice.granularity.reduce(every, jnp.max)
-        return {"unit": jnp.exp2(jnp.round(jnp.log2(scale)) - np.log2(finest(choice)[0]))}, {}
+        return {"unit": jnp.exp2(jnp.ceil(jnp.log2(scale) - LOG_SLACK) - np.log2(finest(choice)[0]))}, {}
 
     def settled(
         self,
