@@ -6,7 +6,7 @@ a frozen dataclass; everything that changes is in the `Arch` that it makes and g
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -35,20 +35,31 @@ jax.tree_util.register_dataclass(Arch, data_fields=["logits", "memory"], meta_fi
 
 
 class Relaxation(Protocol):
-    """Gates from trained logits; all methods are pure and can be jitted."""
+    """Gates from trained logits; all methods are pure and can be jitted.
+
+    Attributes:
+      operand: What the gates mean to the searched tensors: `alternatives` (shares of the candidates),
+        `planes` (open bit planes) or `implied` (a step and a range).
+    """
+
+    operand: ClassVar[str]
 
     def init(self, choices: Choices) -> Arch:
         """State before the first step."""
         ...
 
     def gates(self, arch: Arch, choices: Choices, *, progress: Any, key: Any) -> dict[str, Array]:
-        """Site -> `(decisions, candidates)` for one step; each row sums to 1.
+        """Site -> what its operand takes, for one step.
+
+        Of alternatives that is `(decisions, candidates)`, each row summing to 1; the others are told by
+        the operands of the supernet.
 
         Args:
           arch: The state; only its logits carry gradients.
           choices: Those that `init` saw.
           progress: Share of the search that is done, in [0, 1]; may be traced.
-          key: Randomness of this step; the same key gives the same gates.
+          key: Randomness of this step; the same key gives the same gates. None: without noise, the
+            mixture whose expected bits are those of `probabilities`.
         """
         ...
 

@@ -38,6 +38,7 @@ class DBP:
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    operand: ClassVar[str] = "alternatives"
 
     threshold: float = 1e-2
     distortion_weight: float = 1e-6
@@ -57,6 +58,8 @@ class DBP:
         return Arch(logits=beta, memory=upper)
 
     def gates(self, arch: Arch, choices: Choices, *, progress: Any, key: Any) -> dict[str, Array]:
+        if key is None:
+            return self.probabilities(arch, choices)
         gates = {}
         for number, (site, beta) in enumerate(sorted(arch.logits.items())):
             beta = _projected(beta)

@@ -29,6 +29,7 @@ class Gumbel:
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    operand: ClassVar[str] = "alternatives"
 
     tau: Exponential = Exponential(2.0, 0.2)
     hard: bool = False
@@ -38,6 +39,8 @@ class Gumbel:
         return Arch(logits=even_logits(choices, self.lean), memory={})
 
     def gates(self, arch: Arch, choices: Choices, *, progress: Any, key: Any) -> dict[str, Array]:
+        if key is None:
+            return self.probabilities(arch, choices)
         tau = self.tau(progress)
         gates = {}
         for number, (site, logits) in enumerate(sorted(arch.logits.items())):

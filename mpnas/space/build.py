@@ -52,7 +52,9 @@ def build_space(work: Work, rules: Iterable[Rule], *, given: Mapping[str, int] |
             group = work.groups[name]
             choices[name] = _mask_choice(group, resolved[group.producers[0]])
     for name, shares in widths.items():
-        choice = _width_choice(work.groups[name], shares, (given or {}).get(name, work.groups[name].size))
+        group = work.groups[name]
+        stretched = resolved[group.producers[0]]["width_mix"] == "interpolate"
+        choice = _width_choice(group, shares, (given or {}).get(name, group.size), stretched)
         choices[choice.site] = choice
     untouched = [layer.path for layer in work.layers if not resolved[layer.path]["weights"]]
     if untouched:
@@ -174,12 +176,13 @@ def _mask_choice(group: ChannelGroup, rule: Mapping[str, Any]) -> Choice:
     )
 
 
-def _width_choice(group: ChannelGroup, shares: tuple[float, ...], given: int) -> Choice:
+def _width_choice(group: ChannelGroup, shares: tuple[float, ...], given: int, stretched: bool) -> Choice:
+    counts = channel_counts(shares, given)
     return Choice(
         site=group.name.removesuffix("/channels") + "/width",
         kind="width",
         layers=group.producers,
-        candidates=tuple(Width(count, share) for count, share in channel_counts(shares, given).items()),
+        candidates=tuple(Width(count, share, stretched) for count, share in counts.items()),
         granularity=PerTensor(),
         shape=(group.size,),
     )

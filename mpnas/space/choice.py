@@ -27,10 +27,13 @@ class Width:
     Attributes:
       channels: Their number, >= 1.
       share: The same as a share of the channels of the network as it was given; 1 is that network.
+      interpolated: Whether a mixture of widths stretches the channels of the narrower ones over the
+        widest in it, instead of leaving the rest at zero. One width alone is the same either way.
     """
 
     channels: int
     share: float
+    interpolated: bool = False
 
     @property
     def bits(self) -> int:

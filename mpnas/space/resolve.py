@@ -15,7 +15,7 @@ DEFAULTS = {
     "granularity": "layer",
     "scale": "channel",
     "widths": (),
-    "widths": (),
+    "width_mix": "mask",
     "weight_range": "learned",
     "activation_range": "learned",
 }

@@ -18,6 +18,7 @@ WEIGHT_RANGES: dict[str, ScaleEstimator] = {"learned": LearnedStep(), "minmax": 
 ACT_RANGES: dict[str, ScaleEstimator] = {"learned": LearnedStep(batched=True), "moving": MovingAverage()}
 WORDS: dict[str, tuple[str, ...]] = {
     "granularity": ("layer", "channel"),
+    "width_mix": ("mask", "interpolate"),
     "scale": ("layer", "channel"),
     "weight_range": tuple(WEIGHT_RANGES),
     "activation_range": tuple(ACT_RANGES),
@@ -38,6 +39,8 @@ class Rule:
       weight_range: Where the scale of weights comes from: `learned` (LSQ) or `minmax`.
       widths: Shares of the layer's channels to choose from, each > 0: `(0.5, 1, 1.5)`. Layers whose outputs
         are added have one width together; [] keeps the channels.
+      width_mix: What a mixture of widths does with channels that the narrower ones lack: `mask` leaves
+        them at zero, `interpolate` stretches those that are there (NCE).
       activation_range: The same for activations: `learned` (LSQ) or `moving` (moving average).
 
     Raises:
@@ -52,6 +55,7 @@ class Rule:
     granularity: Literal["layer", "channel"] | int | None = None
     scale: Literal["layer", "channel"] | int | None = None
     widths: tuple[float, ...] | None = None
+    width_mix: Literal["mask", "interpolate"] | None = None
     weight_range: Literal["learned", "minmax"] | None = None
     activation_range: Literal["learned", "moving"] | None = None
 

@@ -72,6 +72,15 @@ class Space:
         return {names[site]: site for site, choice in self.choices.items() if choice.kind == "width"}
 
     @cached_property
+    def stretched(self) -> Mapping[str, str]:
+        """Channel group -> its width site, where mixtures of widths are interpolated."""
+        return {
+            group: site
+            for group, site in self.width_site.items()
+            if getattr(self.choices[site].candidates[0], "interpolated")
+        }
+
+    @cached_property
     def removable(self) -> tuple[str, ...]:
         """The channel groups that can lose channels, by 0 bits or by a width."""
         return tuple(dict.fromkeys((*self.remover, *self.width_site)))

@@ -36,12 +36,20 @@ class Usage:
     in_alive: Mapping[str, Any]
 
 
-def alive_channels(space: Space, gates: Gates) -> dict[str, Any]:
-    """Group -> `(channels,)` share of existence, for the groups whose channels can be removed."""
+def alive_channels(space: Space, gates: Gates, *, widths: bool = True) -> dict[str, Any]:
+    """Group -> `(channels,)` share of existence, for the groups whose channels can be removed.
+
+    Args:
+      space: The space that the gates belong to.
+      gates: Site -> `(decisions, candidates)`, at least of the sites that remove channels.
+      widths: Whether widths that are interpolated count; a network reads those channels stretched.
+    """
     alive = {}
     for group, site in space.remover.items():
         alive[group] = 1 - gates[site][space.channel_decision[site], 0]
     for group, site in space.width_site.items():
+        if group in space.stretched and not widths:
+            continue
         counts = np.asarray(space.choices[site].bits)
         there = np.arange(space.work.groups[group].size) < counts[:, None]
         xp = gates[site].__array_namespace__()

@@ -3,6 +3,7 @@
 from mpnas.supernet.attach import Parts, Supernet, attach
 from mpnas.supernet.discretize import discretize
 from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam, RangeStat
+from mpnas.supernet.reform import adopted, reformed, settled
 from mpnas.supernet.trace import trace
 
 __all__ = [
@@ -12,7 +13,10 @@ __all__ = [
     "RangeParam",
     "RangeStat",
     "Supernet",
+    "adopted",
     "attach",
     "discretize",
+    "reformed",
+    "settled",
     "trace",
 ]

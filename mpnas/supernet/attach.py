@@ -19,12 +19,14 @@ from flax.errors import TraceContextError
 from jaxtyping import Array, Float
 
 from mpnas.errors import SearchSpaceError
-from mpnas.space import Choice, Gates, Layer, Rule, Space, Work, alive_channels, build_space
+from mpnas.space import Choice, Gates, Lanes, Layer, Rule, Space, Work, alive_channels, build_space
 from mpnas.supernet.attention import MixedAttention, readable
-from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam, range_entries
+from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam
+from mpnas.supernet.operand import Alternatives, Operand, range_entries
 from mpnas.supernet.probe import fixed_groups
 from mpnas.supernet.resize import leaf_at
 from mpnas.supernet.substitute import SLOT, replace, substituted
+from mpnas.supernet.stretch import stretch_matrix
 from mpnas.supernet.trace import HOOKS, TRACE_BATCH, leaf_name, module_at, trace
 from mpnas.supernet.widen import growth_of, widened
 
@@ -49,6 +51,19 @@ class Parts:
 jax.tree_util.register_dataclass(Parts, data_fields=["params", "ranges", "stats"], meta_fields=[])
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The network as it was given, before it was widened.
+
+    Attributes:
+      work: What it does.
+      growth: Group -> number of its channels now, for the groups that have more.
+    """
+
+    work: Work
+    growth: Mapping[str, int]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Supernet:
     """An attached network: its space, its structure in both modes, and its first arrays.
@@ -59,25 +74,27 @@ class Supernet:
       space: What may vary.
       parts: The arrays at the time of attaching.
       slots: Layer path -> the path of its `MixedProduct` in the model.
+      operands: Site -> how its gates become a tensor; a site without one mixes alternatives.
+      origin: The network as it was given.
     """
 
     space: Space
     parts: Parts
     slots: Mapping[str, str]
+    operands: Mapping[str, Operand]
+    origin: Origin
     _train: Any
     _eval: Any
     _record: Any
     _gates: Any
     _ranges: Any
-    _given: Work
-    _growth: Mapping[str, int]
 
     def widened(self, model: nnx.Module) -> nnx.Module:
         """A clone of a model of the given sizes with the channels that this network has more.
 
         It computes what `model` computes; see `mpnas.supernet.widen`.
         """
-        return widened(model, self._given, self._growth)
+        return widened(model, self.origin.work, self.origin.growth)
 
     @property
     def variable_kinds(self) -> tuple[type, type]:
@@ -91,7 +108,7 @@ class Supernet:
 
         Args:
           parts: Weights, ranges and statistics.
-          gates: Site -> `(decisions, candidates)`.
+          gates: Site -> `(decisions, candidates)`, or what its operand takes.
           x: Input batch.
           train: Batch statistics from this batch, and updated; else the running ones, unchanged.
         """
@@ -117,7 +134,7 @@ class Supernet:
         model = nnx.merge(self._record, parts.params, gate_state, range_state, parts.stats, copy=True)
         model(x)
         stats = nnx.state(model, nnx.Not(nnx.Any(nnx.Param, Gate, RangeParam)))
-        ranges = _ranges_by_site(self.space, self.slots, nnx.state(model, RangeParam))
+        ranges = ranges_by_site(self.space, self.slots, nnx.state(model, RangeParam))
         return Parts(parts.params, ranges, stats)
 
     def kernels(self, params: Any) -> dict[str, Array]:
@@ -153,22 +170,37 @@ class Supernet:
         }
 
     def _gate_leaves(self, gates: Gates) -> dict[str, Array]:
-        leaves = {}
-        alive = alive_channels(self.space, gates)
+        leaves: dict[str, Array] = {}
+        deciding = {site: self._shares(site, gates) for site in self._deciding}
+        alive = alive_channels(self.space, deciding, widths=False)
+        stretched = {
+            group: stretch_matrix(deciding[site][0], self.space.choices[site].bits, len(self._whole[group]))
+            for group, site in self.space.stretched.items()
+        }
         for path, slot in self.slots.items():
-            if path in self.space.weight_site:
-                leaves[f"{slot}/weight_gates"] = gates[self.space.weight_site[path]]
-            if path in self.space.act_site:
-                leaves[f"{slot}/act_gates"] = gates[self.space.act_site[path]]
+            for kind, sites in (("weight", self.space.weight_site), ("act", self.space.act_site)):
+                if path in sites:
+                    leaves |= _named(f"{slot}/{kind}_gates", gates[sites[path]])
             reads = self.space.work.layer[path].reads if path in self.space.work.layer else None
             if reads is not None and not alive.keys().isdisjoint(reads.groups):
                 leaves[f"{slot}/in_alive"] = reads.along(self._whole | alive)
+            for group in reads.groups if reads is not None else ():
+                if group in stretched:
+                    leaves[f"{slot}/in_stretch/{group}"] = stretched[group]
         return leaves
+
+    @property
+    def _deciding(self) -> tuple[str, ...]:
+        """The sites that decide which channels exist."""
+        return (*self.space.remover.values(), *self.space.width_site.values())
 
     @cached_property
     def _whole(self) -> dict[str, Any]:
         """Group -> that all of its channels exist."""
         return {name: np.ones(size, np.float32) for name, size in self.space.work.group_sizes.items()}
+
+    def _shares(self, site: str, gates: Gates) -> Array:
+        return self.operands.get(site, Alternatives()).shares(self.space.choices[site], gates[site])
 
     def _range_leaves(self, ranges: Ranges) -> dict[str, Array]:
         leaves = {}
@@ -216,13 +248,30 @@ def attach(
     for layer in work.layers:
         weight = space.choices.get(space.weight_site.get(layer.path, ""))
         act = space.choices.get(space.act_site.get(layer.path, ""))
-        masked = layer.reads is not None and not set(layer.reads.groups).isdisjoint(space.removable)
-        if weight is None and act is None and not masked:
+        if weight is None and act is None and _masked(layer, space) is None:
             continue
-        slots[layer.path] = f"{layer.path}/{_hook(attached, layer, weight, act, masked)}"
+        slots[layer.path] = f"{layer.path}/{_hook(attached, layer, weight, act, space)}"
     for sites in space.product_sites.values():
         for site in sites:
             slots[site] = _hook_operand(attached, space.choices[site])
+    net = assembled(attached, space, slots, {}, Origin(given, growth))
+    _refuse_closed_loops(net, example)
+    return net
+
+
+def assembled(
+    attached: nnx.Module,
+    space: Space,
+    slots: Mapping[str, str],
+    operands: Mapping[str, Operand],
+    origin: Origin,
+) -> Supernet:
+    """The supernet of a model with a `MixedProduct` in the hook of every slot.
+
+    Args:
+      attached: The model; its arrays are the first parts.
+      space, slots, operands, origin: As the attributes.
+    """
     attached.train()
     graph, *states = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)
     params, gates, ranges, stats = states
@@ -230,20 +279,18 @@ def attach(
     evaluated = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)[0]
     attached.set_attributes(MixedProduct, recording=True, raise_if_not_found=False)
     recording = nnx.split(attached, nnx.Param, Gate, RangeParam, ...)[0]
-    net = Supernet(
+    return Supernet(
         space=space,
-        parts=Parts(params, _ranges_by_site(space, slots, ranges), stats),
+        parts=Parts(params, ranges_by_site(space, slots, ranges), stats),
         slots=slots,
+        operands=operands,
+        origin=origin,
         _train=graph,
         _eval=evaluated,
         _record=recording,
         _gates=gates,
         _ranges=ranges,
-        _given=given,
-        _growth=growth,
     )
-    _refuse_closed_loops(net, example)
-    return net
 
 
 def _refuse_closed_loops(net: Supernet, example: Any) -> None:
@@ -263,7 +310,7 @@ def _refuse_closed_loops(net: Supernet, example: Any) -> None:
 
 
 def _hook(
-    attached: nnx.Module, layer: Layer, weight: Choice | None, act: Choice | None, masked: bool
+    attached: nnx.Module, layer: Layer, weight: Choice | None, act: Choice | None, space: Space
 ) -> str:
     """Put a `MixedProduct` into the layer's hook, or a substitute with one in its place; says where."""
     module = module_at(attached, layer.path)
@@ -277,7 +324,8 @@ def _hook(
         weight=weight,
         act=act,
         in_axis=layer.in_axis,
-        in_mask=layer.in_channels if masked else None,
+        reads=_masked(layer, space),
+        stretched={group: space.work.groups[group].size for group in space.stretched},
     )
     if hook is None:
         module, hook = substituted(module), SLOT
@@ -286,15 +334,22 @@ def _hook(
     return hook
 
 
+def _masked(layer: Layer, space: Space) -> Lanes | None:
+    """The channels that a layer reads, if some of them can be gone."""
+    if layer.reads is None or set(layer.reads.groups).isdisjoint(space.removable):
+        return None
+    return layer.reads
+
+
 def _hook_operand(attached: nnx.Module, choice: Choice) -> str:
     """Put a `MixedProduct` for one operand into an attention's function; says where."""
     path, product, operand = choice.site.rsplit("/", 2)
-    mixed = MixedProduct(None, None, weight=None, act=choice, in_axis=None, in_mask=None)
+    mixed = MixedProduct(None, None, weight=None, act=choice)
     module_at(attached, path).attention_fn.operands[operand] = mixed
     return f"{path}/attention_fn/operands/{operand}"
 
 
-def _ranges_by_site(space: Space, slots: Mapping[str, str], state: Any) -> dict[str, dict[str, Array]]:
+def ranges_by_site(space: Space, slots: Mapping[str, str], state: Any) -> dict[str, dict[str, Array]]:
     """Ranges by site from the model's leaves; the first layer of a shared tensor counts."""
     leaves = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]}
     ranges = {}
@@ -303,6 +358,12 @@ def _ranges_by_site(space: Space, slots: Mapping[str, str], state: Any) -> dict[
             prefix = f"{slots[choice.layers[0]]}/{choice.kind}_ranges/"
             ranges[site] = {n[len(prefix) :]: v for n, v in leaves.items() if n.startswith(prefix)}
     return ranges
+
+
+def _named(prefix: str, gates: Any) -> dict[str, Array]:
+    """The leaves of one site's gates by their place in the model."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(gates)
+    return {f"{prefix}/{leaf_name(path)}".rstrip("/"): leaf for path, leaf in flat}
 
 
 def _filled(state: Any, leaves: Mapping[str, Array]) -> Any:

@@ -48,8 +48,8 @@ def discretize(net: Supernet, parts: Parts, assignment: Assignment) -> nnx.Modul
         _fix(product, "act", space.act_site.get(path), indices, net, None)
         if (layer := space.work.layer.get(path)) is None:
             continue
-        product.in_alive = None
-        product.in_axis = None
+        product.in_alive = product.in_axis = product.in_lanes = None
+        product.in_stretch = nnx.Dict()
         keep = remaining(layer.writes, alive)
         if keep is not None or (layer.reads is not None and remaining(layer.reads, alive) is not None):
             _settle(product, module_at(model, path), leaf_at(model, layer.kernel)[...])

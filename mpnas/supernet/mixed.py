@@ -1,10 +1,10 @@
-"""The searched product: a convolution or matrix product whose operands are mixtures of candidates.
+"""The searched product: a convolution or matrix product whose operands follow their gates.
 
-`x_q[g] = sum_k gates[g, k] * candidate_k(x)[g]` for the weights and for the input, then one product:
-never one product per candidate. The module is put into the hook that Flax offers (`nnx.Conv`'s
-`conv_general_dilated`, `nnx.Linear`'s `dot_general`); it holds gates, which somebody else computes,
-and range parameters. It has no randomness and no search code: with one-hot gates it is simply a
-quantised network.
+The usual operand is the mixture `x_q[g] = sum_k gates[g, k] * candidate_k(x)[g]`, for the weights and
+for the input, then one product: never one product per candidate. The module is put into the hook that
+Flax offers (`nnx.Conv`'s `conv_general_dilated`, `nnx.Linear`'s `dot_general`); it holds gates, which
+somebody else computes, and range parameters. It has no randomness and no search code: with one-hot
+gates it is simply a quantised network.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,12 +15,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mpnas.quant import Pruned
-from mpnas.space import Choice
+from mpnas.space import Choice, Lanes
+from mpnas.supernet.operand import Alternatives, Entries, Operand, initial_ranges
+from mpnas.supernet.stretch import stretched_kernel
 
 
 class Gate(nnx.Variable):
-    """How much of each candidate is in the mix, `(decisions, candidates)`; or a channel mask."""
+    """How much of each candidate is in the mix, `(decisions, candidates)`; or what an operand takes."""
 
 
 class RangeParam(nnx.Variable):
@@ -31,61 +32,18 @@ class RangeStat(nnx.Variable):
     """An observed quantity of a scale, `(scale groups,)`; updated in training mode."""
 
 
-def mixture(
-    choice: Choice,
-    gates: Float[Array, "decisions candidates"],
-    x: Float[Array, "..."],
-    ranges: Mapping[str, Array],
-    stats: Mapping[str, Array],
-) -> Float[Array, "..."]:
-    """`sum_k gates[:, k] * candidate_k(x)`, each decision over its own channels of `x`.
-
-    A Python sum over candidates: stacking them on an axis costs 1.6x the step.
-
-    Args:
-      choice: Candidates, and which channels of `x` decide together.
-      gates: Share of each candidate, per decision; one-hot rows give exactly that candidate's values.
-      x: The operand; the result has its shape and dtype.
-      ranges, stats: Of all candidates, keyed `<bits>/<name>`, each `(scale groups,)`.
-    """
-    total = jnp.zeros_like(x)
-    for k, candidate in enumerate(choice.candidates):
-        if isinstance(candidate.format, Pruned):  # type: ignore[union-attr]
-            continue
-        quantized = candidate.quantize(  # type: ignore[union-attr]
-            x, range_entries(ranges, candidate.bits), range_entries(stats, candidate.bits)
-        )
-        total = total + choice.granularity.expand(gates[:, k], x.shape) * quantized
-    # Gates are float32: without the cast a bfloat16 layer would compute in float32, or refuse to.
-    return total.astype(x.dtype)
-
-
-def range_entries(entries: Mapping[str, Any], bits: int) -> dict[str, Any]:
-    """The entries of the candidate with `bits`, without its prefix: `4/step` becomes `step`."""
-    prefix = f"{bits}/"
-    return {name[len(prefix) :]: value for name, value in entries.items() if name.startswith(prefix)}
-
-
-def initial_ranges(choice: Choice, x: Float[Array, "..."]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Range parameters and statistics of every candidate from a sample, keyed `<bits>/<name>`."""
-    params: dict[str, Array] = {}
-    stats: dict[str, Array] = {}
-    for candidate in choice.candidates:
-        learned, observed = candidate.init(x)  # type: ignore[union-attr]
-        params |= {f"{candidate.bits}/{name}": value for name, value in learned.items()}
-        stats |= {f"{candidate.bits}/{name}": value for name, value in observed.items()}
-    return params, stats
-
-
 class MixedProduct(nnx.Module):
     """Stands in a layer's hook; called with the arguments of the lax product that it wraps.
 
     Attributes:
       product: The function that was in the hook before.
       weight, act: The choices for the kernel and for the input; None leaves the operand float.
+      weight_operand, act_operand: How their gates become tensors.
       in_axis: Kernel axis of the input channels, where the mask of removed channels applies.
-      weight_gates, act_gates: `(decisions, candidates)`, put there by whoever calls the model.
+      weight_gates, act_gates: What the operands take, put there by whoever calls the model.
+      in_lanes: Which channels those are.
       in_alive: `(in_channels,)` share of existence of each input channel; None where all exist.
+      in_stretch: Group -> `(channels, channels)`, how a mixture of its widths is interpolated.
       recording: When set, the call quantises nothing and initialises the ranges from what it sees.
       use_running_average: Set by `model.eval()`: statistics of ranges are then not updated.
     """
@@ -97,8 +55,9 @@ class MixedProduct(nnx.Module):
         *,
         weight: Choice | None,
         act: Choice | None,
-        in_axis: int | None,
-        in_mask: int | None,
+        in_axis: int | None = None,
+        reads: Lanes | None = None,
+        stretched: Mapping[str, int] | None = None,
     ) -> None:
         """Every operand starts at its highest candidate.
 
@@ -106,24 +65,30 @@ class MixedProduct(nnx.Module):
           product: What to call with the mixed operands; None where somebody else does.
           kernel: A sample of the kernel, from which the ranges of the weights are initialised.
           weight, act, in_axis: As the attributes.
-          in_mask: Number of input channels, if some of them can be removed.
+          reads: The channels along `in_axis`, if some of them can be removed.
+          stretched: Size of the groups whose widths are interpolated.
         """
         self.product = product
         self.weight = weight
         self.act = act
+        self.weight_operand: Operand = Alternatives()
+        self.act_operand: Operand = Alternatives()
         self.in_axis = in_axis
         self.recording = False
         self.use_running_average = True
         sample = jnp.ones((2, 1))
         weight_params, weight_stats = _initial(weight, kernel)
         act_params, act_stats = _initial(act, sample)
-        self.weight_gates = Gate(_start(weight)) if weight else None
-        self.act_gates = Gate(_start(act)) if act else None
-        self.in_alive = Gate(jnp.ones(in_mask)) if in_mask is not None else None
-        self.weight_ranges = nnx.Dict({name: RangeParam(value) for name, value in weight_params.items()})
-        self.weight_stats = nnx.Dict({name: RangeStat(value) for name, value in weight_stats.items()})
-        self.act_ranges = nnx.Dict({name: RangeParam(value) for name, value in act_params.items()})
-        self.act_stats = nnx.Dict({name: RangeStat(value) for name, value in act_stats.items()})
+        self.weight_gates = Gate(self.weight_operand.start(weight)) if weight else None
+        self.act_gates = Gate(self.act_operand.start(act)) if act else None
+        self.in_lanes = reads
+        self.in_alive = Gate(jnp.ones(reads.size)) if reads is not None else None
+        groups = reads.groups if reads is not None else ()
+        self.in_stretch = nnx.Dict({g: Gate(jnp.eye(n)) for g, n in (stretched or {}).items() if g in groups})
+        self.weight_ranges = _held(RangeParam, weight_params)
+        self.weight_stats = _held(RangeStat, weight_stats)
+        self.act_ranges = _held(RangeParam, act_params)
+        self.act_stats = _held(RangeStat, act_stats)
 
     def __call__(self, lhs: Array, rhs: Array, *args: Any, **kwargs: Any) -> Array:
         assert self.product is not None
@@ -148,9 +113,10 @@ class MixedProduct(nnx.Module):
     def quantized_kernel(self, kernel: Array) -> Array:
         """The mixed kernel, its removed input channels at zero."""
         if self.weight is not None and self.weight_gates is not None:
-            gates = self.weight_gates[...]
-            ranges, stats = _values(self.weight_ranges), _values(self.weight_stats)
-            kernel = mixture(self.weight, gates, kernel, ranges, stats)
+            gates, ranges, stats = self.held("weight")
+            kernel = self.weight_operand.mixed(self.weight, gates, kernel, ranges, stats)
+        if self.in_stretch and self.in_axis is not None and self.in_lanes is not None:
+            kernel = stretched_kernel(kernel, self.in_axis, self.in_lanes, _values(self.in_stretch))
         if self.in_alive is not None and self.in_axis is not None:
             shape = [1] * kernel.ndim
             shape[self.in_axis] = -1
@@ -162,12 +128,24 @@ class MixedProduct(nnx.Module):
         if self.act is None or self.act_gates is None:
             return x
         if not self.use_running_average:
-            for candidate in self.act.candidates:
-                old = range_entries(_values(self.act_stats), candidate.bits)
-                new = candidate.observe(x, old)  # type: ignore[union-attr]
-                for name, value in new.items():
-                    self.act_stats[f"{candidate.bits}/{name}"][...] = jax.lax.stop_gradient(value)
-        return mixture(self.act, self.act_gates[...], x, _values(self.act_ranges), _values(self.act_stats))
+            for name, value in self.act_operand.observe(self.act, x, self.held("act")[2]).items():
+                self.act_stats[name][...] = jax.lax.stop_gradient(value)
+        gates, ranges, stats = self.held("act")
+        return self.act_operand.mixed(self.act, gates, x, ranges, stats)
+
+    def held(self, kind: str) -> tuple[Any, dict[str, Array], dict[str, Array]]:
+        """Gates, range parameters and statistics of the operand `weight` or `act`."""
+        gates, *entries = (getattr(self, f"{kind}_{name}") for name in ("gates", "ranges", "stats"))
+        ranges, stats = map(_values, entries)
+        return (gates[...] if isinstance(gates, nnx.Variable) else _values(gates)), ranges, stats
+
+    def hold(self, kind: str, operand: Operand, gates: Any, ranges: Entries, stats: Entries) -> None:
+        """Replace the operand `weight` or `act` with all that it holds; the choice stays."""
+        setattr(self, f"{kind}_operand", operand)
+        held = _held(Gate, gates) if isinstance(gates, Mapping) else Gate(gates)
+        setattr(self, f"{kind}_gates", held)
+        setattr(self, f"{kind}_ranges", _held(RangeParam, ranges))
+        setattr(self, f"{kind}_stats", _held(RangeStat, stats))
 
     def _record(self, x: Array, kernel: Array | None) -> None:
         for choice, seen, ranges, stats in (
@@ -186,9 +164,8 @@ def _initial(choice: Choice | None, x: Array | None) -> tuple[dict[str, Array], 
     return ({}, {}) if choice is None or x is None else initial_ranges(choice, x)
 
 
-def _start(choice: Choice) -> Array:
-    """Gates of a freshly attached model: everything at its highest candidate."""
-    return jnp.zeros((choice.decisions, len(choice.bits))).at[:, -1].set(1.0)
+def _held(kind: type[nnx.Variable], arrays: Mapping[str, Array]) -> nnx.Dict:
+    return nnx.Dict({name: kind(value) for name, value in arrays.items()})
 
 
 def _values(variables: Mapping[str, Any]) -> dict[str, Array]:

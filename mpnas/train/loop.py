@@ -17,6 +17,7 @@ from mpnas.cost import COSTS, Cost
 from mpnas.data import Dataset
 from mpnas.errors import ConfigError, NonFiniteLossError
 from mpnas.supernet import Parts, Supernet
+from mpnas.train.keep import handed_on, kept
 from mpnas.train.phase import Optimizer, Phase
 from mpnas.train.state import TrainState
 from mpnas.train.step import StepSpec, compiled_step, limited
@@ -95,7 +96,7 @@ def run_phase(
     teacher: Teacher | None = None,
     hooks: Hooks = Hooks(),
 ) -> TrainState:
-    """Train from `state.step` to the end of the phase.
+    """Train from `state.step` to the end of the phase; the state that it keeps.
 
     Args:
       stage: Name for reports and errors.
@@ -124,14 +125,24 @@ def run_phase(
     meter = _Meter(stage, phase.batch)
     data = data if phase.augment else dataclasses.replace(data, augment=None)
     for step in range(int(state.step), phase.steps):
-        knobs = _knobs(phase, step)
+        knobs, loss_of_step = _knobs(phase, step), None
         for number, (spec, every, share, data_seed) in enumerate(runs):
             if step % every:
                 continue
             x, y = data.batch("train", seed + data_seed, step, phase.batch, share)
-            state, metrics = compiled_step(spec)(state, x, y, knobs, fixed, traced_limits, teacher_parts)
+            ahead = _ahead(data, phase, seed, step) if spec.unroll else None
+            state, metrics = compiled_step(spec)(
+                state, x, y, knobs, fixed, traced_limits, teacher_parts, ahead
+            )
             meter.add(step + 1, metrics, shown=number == 0)
+            loss_of_step = metrics["loss"] if number == 0 else loss_of_step
         done = step + 1
+        if phase.keep == "best_feasible":
+            assert controller is not None
+            state = kept(
+                state, loss_of_step, step=done, steps=phase.steps, space=net.space,
+                controller=controller, costs=costs, limits=limits,
+            )
         reports = done % hooks.every == 0 or done == phase.steps
         saves = hooks.checkpoint is not None and (done % hooks.checkpoint_every == 0 or done == phase.steps)
         if reports or saves:
@@ -144,7 +155,13 @@ def run_phase(
             _refuse_broken(stage, state)
         if saves and hooks.checkpoint is not None:
             hooks.checkpoint(state)
-    return state
+    return handed_on(state)
+
+
+def _ahead(data: Dataset, phase: Phase, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """The batch that the weights will see next."""
+    assert phase.weights is not None
+    return data.batch("train", seed, step + 1, phase.batch, phase.weights.share)
 
 
 def _refuse_broken(stage: str, state: TrainState) -> None:
@@ -216,12 +233,13 @@ def _runs(
 ) -> list[tuple[StepSpec, int, tuple[float, float], int]]:
     """The updates of one step: weights and ranges on their share of the data, logits on theirs.
 
-    Where weights and logits see the same share at the same steps, one backward pass serves both.
+    Where weights and logits see the same share at the same steps, one backward pass serves both, unless
+    the logits look ahead.
     """
     optimizers = phase.optimizers
     arch = optimizers.pop("arch", None)
     net_of = None if teacher is None else teacher.net
-    together = arch is not None and all(
+    together = arch is not None and not phase.unroll and all(
         (arch.share, arch.every) == (o.share, o.every) for o in optimizers.values()
     )
     groups = [dict(optimizers)]
@@ -242,6 +260,7 @@ def _runs(
                 teacher=net_of,
                 bins=phase.bins > 0 and number == 0,
                 costs=costs if "arch" in group else (),
+                unroll=phase.unroll > 0 and "arch" in group,
                 # One update counts the step: the first that takes part in every step.
                 counts=every == 1 and all(earlier > 1 for _, earlier, _, _ in runs),
             )
@@ -263,6 +282,7 @@ def _knobs(phase: Phase, step: int) -> dict[str, np.float32]:
         "bins": phase.bins * 0.5 * (1 - np.cos(np.pi * progress)),
         "smoothing": phase.smoothing,
         "penalty": phase.penalty * phase.ramp(progress),
+        "unroll": phase.unroll,
     }
     knobs |= {f"rate/{name}": optimizer.rate(progress) for name, optimizer in phase.optimizers.items()}
     return {name: np.float32(value) for name, value in knobs.items()}

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from mpnas.quant import IntFormat, Quantizer
 from mpnas.space import Gates
 from mpnas.supernet import Parts, Supernet
-from mpnas.supernet.mixed import range_entries
+from mpnas.supernet.operand import range_entries
 
 MOST_BINS_BITS = 8  # a 16-bit grid has more bins than a layer has weights
 

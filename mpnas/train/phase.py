@@ -15,6 +15,7 @@ from mpnas.errors import ConfigError, nearest
 COLLECTIONS = ("weights", "ranges", "arch")
 OptimizerName = Literal["adam", "adamw", "sgd"]
 Decay = Literal["cosine", "constant"]
+Keep = Literal["last", "best_feasible"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,9 +91,15 @@ class Phase:
       penalty: Weight of the budget's penalty in the loss of the logits; >= 0.
       ramp: Schedule that multiplies the penalty.
       augment: Whether the data's augmentation is applied.
+      unroll: xi of DARTS: logits descend the loss that the weights would have after one more step of
+        gradient descent at this rate, `L_val(w - xi grad_w L_train(w, gates), gates)`; >= 0. At 0 the
+        weights count as given (first order). The training batch is the next one of the weights' share.
+        Source: Liu et al., 2019, https://arxiv.org/abs/1806.09055, eq. (5) and (6).
+      keep: Which state the phase hands on: the `last`, or the one with the lowest training loss of
+        those whose discrete costs are within the limits (`best_feasible`; the last if none is).
 
     Raises:
-      ConfigError: a number out of its range, or optimizers that do not go together.
+      ConfigError: a number out of its range, an unknown word, or optimizers that do not go together.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -109,6 +116,8 @@ class Phase:
     penalty: float = 5.0
     ramp: Ramp = Ramp()
     augment: bool = True
+    unroll: float = 0.0
+    keep: Keep = "last"
 
     def __post_init__(self) -> None:
         if not (0 <= self.steps < 2**31 and 1 <= self.batch < 2**31):
@@ -123,9 +132,24 @@ class Phase:
             )
         if not (0 <= self.bins < math.inf and 0 <= self.penalty < math.inf):
             raise ConfigError(f"a phase needs bins >= 0 and penalty >= 0, got {self.bins}, {self.penalty}.")
+        if not 0 <= self.unroll < math.inf:
+            raise ConfigError(f"a phase needs unroll >= 0, got {self.unroll}.")
+        if self.keep not in get_args(Keep):
+            words = nearest(self.keep, get_args(Keep))
+            raise ConfigError(f"a phase cannot keep '{self.keep}'; nearest: {words}.")
         self._check_optimizers()
 
     def _check_optimizers(self) -> None:
+        if self.unroll and (self.weights is None or self.arch is None):
+            raise ConfigError(
+                f"unroll = {self.unroll} looks ahead from weights to logits, so both need an optimizer. "
+                "Add weights and arch, or delete unroll."
+            )
+        if self.keep == "best_feasible" and self.arch is None:
+            raise ConfigError(
+                "keep = \"best_feasible\" compares networks of a search, but this phase has no 'arch' "
+                "optimizer. Add one, or delete keep."
+            )
         weights, ranges = self.weights, self.ranges
         if weights and ranges and (weights.every, weights.share) != (ranges.every, ranges.share):
             raise ConfigError(

@@ -17,8 +17,9 @@ from flax import nnx
 from mpnas.control import Relaxation, mean_entropy, undecided_share
 from mpnas.cost import COSTS, Budget, Cost, expected, measure, refuse_impossible, repair, spend
 from mpnas.data import Dataset
+from mpnas.errors import ConfigError
 from mpnas.space import Assignment
-from mpnas.supernet import Parts, Supernet, attach
+from mpnas.supernet import Parts, Supernet, adopted, attach, reformed, settled
 from mpnas.train.evaluate import accuracy, one_hot_gates
 from mpnas.train.loop import Hooks, Teacher, run_phase
 from mpnas.train.phase import Optimizer, Phase
@@ -44,7 +45,7 @@ class Found:
 
     Attributes:
       assignment: Within every limit, exactly.
-      parts: Weights, ranges and statistics at the end of the search.
+      parts: Weights, ranges and statistics at the end of the search, in the given network.
       limits: The absolute limits, by cost name.
       gap: Discretisation gap: `expected_costs` of the soft gates and `discrete_costs` of their argmax,
         `soft_metric` and `hard_metric` (accuracy on the selection part before and after discretising
@@ -93,7 +94,8 @@ def calibrate(net: Supernet, parts: Parts, data: Dataset, *, batch: int = CALIBR
 
 
 def start_search(net: Supernet, parts: Parts, controller: Relaxation, phase: Phase, seed: int) -> TrainState:
-    """State before the first step of a search."""
+    """State before the first step of a search, in the form that the controller's gates need."""
+    parts = adopted(net, reformed(net, controller.operand), parts)
     return start(parts, controller.init(net.space.choices), phase, seed)
 
 
@@ -126,17 +128,27 @@ def search(
 
     Raises:
       BudgetError: the budget cannot be met by this space; nothing has been trained.
+      ConfigError: the phase regularises bins, but the controller does not mix candidates.
       NonFiniteLossError: the loss is not finite.
     """
+    _refuse_bins(controller, phase)
     limits = refuse_impossible(budget, costs, net.space)
     if state is None:
         calibrated = calibrate(net, parts if parts is not None else net.parts, data)
         state = start_search(net, calibrated, controller, phase, seed)
     state = run_phase(
-        "search", net, state, data, phase, seed=seed, controller=controller, costs=costs, limits=limits,
-        hooks=hooks,
+        "search", reformed(net, controller.operand), state, data, phase, seed=seed, controller=controller,
+        costs=costs, limits=limits, hooks=hooks,
     )
     return conclude(net, data, state, controller, costs, limits)
+
+
+def _refuse_bins(controller: Relaxation, phase: Phase) -> None:
+    if phase.bins > 0 and controller.operand != "alternatives":
+        raise ConfigError(
+            f"the search regularises the bins of candidates (bins = {phase.bins}), but {controller} searches "
+            f"by {controller.operand} and mixes none. Set bins = 0 in the search; retraining can have it."
+        )
 
 
 def conclude(
@@ -147,15 +159,25 @@ def conclude(
     costs: Sequence[Cost],
     limits: Mapping[str, float],
 ) -> Found:
-    """Discretise a finished search: repair to the limits, spend what is left, and measure the gap."""
-    probabilities = controller.probabilities(state.arch, net.space.choices)
+    """Discretise a finished search: repair to the limits, spend what is left, and measure the gap.
+
+    Args:
+      net: The network that was given to the search.
+      data: Its selection part is measured.
+      state: Of the search's end, in the form of the controller's operand.
+      controller, costs, limits: As in the search.
+    """
+    choices, searched = net.space.choices, reformed(net, controller.operand)
+    probabilities = controller.probabilities(state.arch, choices)
+    gates = controller.gates(state.arch, choices, progress=1.0, key=None)
     preference = {site: np.asarray(p, np.float64) for site, p in probabilities.items()}
     assignment = repair(net.space, costs, limits, preference)
     assignment = spend(net.space, costs, limits, preference, assignment)
     gap = describe_gap(net, state, controller, costs)
-    gap["soft_metric"] = accuracy(net, state.parts, probabilities, data, "select")
-    gap["hard_metric"] = accuracy(net, state.parts, one_hot_gates(net, assignment), data, "select")
-    return Found(assignment, state.parts, limits, gap)
+    parts = settled(net, searched, state.parts, gates, assignment)
+    gap["soft_metric"] = accuracy(searched, state.parts, gates, data, "select")
+    gap["hard_metric"] = accuracy(net, parts, one_hot_gates(net, assignment), data, "select")
+    return Found(assignment, parts, limits, gap)
 
 
 def describe_gap(

@@ -13,6 +13,28 @@ from mpnas.train.phase import Optimizer, Phase
 
 
 @dataclasses.dataclass(frozen=True)
+class Best:
+    """The best state so far of a phase that keeps it.
+
+    Attributes:
+      parts, arch: That state's.
+      loss: Mean loss of its window, in nats; infinite while there is none.
+      total, count: Sum of the losses of the present window, and how many they are.
+    """
+
+    parts: Parts
+    arch: Arch
+    loss: Any
+    total: Any
+    count: Any
+
+
+jax.tree_util.register_dataclass(
+    Best, data_fields=["parts", "arch", "loss", "total", "count"], meta_fields=[]
+)
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainState:
     """A point in a phase.
 
@@ -22,6 +44,7 @@ class TrainState:
       opt: Collection -> state of its optimizer.
       step: Steps done in this phase, int32. The position in the data follows from it.
       key: Raw key of the phase's randomness, `(2,)` uint32; the key of a step is derived from both.
+      best: The best state so far, as a `Best`, in a phase that hands it on; else None.
     """
 
     parts: Parts
@@ -29,10 +52,11 @@ class TrainState:
     opt: Any
     step: Any
     key: Any
+    best: Any = None
 
 
 jax.tree_util.register_dataclass(
-    TrainState, data_fields=["parts", "arch", "opt", "step", "key"], meta_fields=[]
+    TrainState, data_fields=["parts", "arch", "opt", "step", "key", "best"], meta_fields=[]
 )
 
 
@@ -41,7 +65,10 @@ def start(parts: Parts, arch: Arch | None, phase: Phase, seed: int) -> TrainStat
     arch = arch if arch is not None else Arch(logits={}, memory={})
     trained = collections_of(parts, arch)
     opt = {name: transform(spec).init(trained[name]) for name, spec in phase.optimizers.items()}
-    state = TrainState(parts, arch, opt, jnp.int32(0), jax.random.PRNGKey(seed))
+    best = None
+    if phase.keep == "best_feasible":
+        best = Best(parts, arch, jnp.float32(jnp.inf), jnp.float32(0), jnp.int32(0))
+    state = TrainState(parts, arch, opt, jnp.int32(0), jax.random.PRNGKey(seed), best)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     # Committed copies: restored arrays are committed too, and the two kinds compile apart.
     return jax.device_put(jax.tree.map(jnp.array, state), device)

@@ -32,6 +32,7 @@ class StepSpec:
       teacher: Float network for soft labels; None: hard labels only.
       bins: Whether the bin regulariser is in the loss.
       costs: Costs that the penalty counts, by the names of the limits.
+      unroll: Whether the weights look one step ahead, on a batch of their own.
       counts: Whether this update is the one that counts the step; one of each step's updates does.
     """
 
@@ -41,6 +42,7 @@ class StepSpec:
     teacher: Supernet | None = None
     bins: bool = False
     costs: tuple[Cost, ...] = ()
+    unroll: bool = False
     counts: bool = True
 
 
@@ -49,33 +51,43 @@ Knobs = Mapping[str, Any]
 
 @functools.lru_cache(maxsize=256)
 def compiled_step(spec: StepSpec) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
-    """`step(state, x, y, knobs, gates, limits, teacher_parts) -> (state, metrics)`, jitted.
+    """`step(state, x, y, knobs, gates, limits, teacher_parts, ahead) -> (state, metrics)`, jitted.
 
     The state is donated. `knobs` holds scalars: `progress`, `rate/<collection>`, `distill`,
-    `temperature`, `bins`, `smoothing`, `penalty`. Metrics are device scalars: `loss` and `hits`
-    (right answers in the batch).
+    `temperature`, `bins`, `smoothing`, `penalty`, `unroll`. `ahead` is the batch `(x, y)` on which an
+    unrolling step looks ahead. Metrics are device scalars: `loss` and `hits` (right answers in the batch).
     """
     names = tuple(name for name, _ in spec.optimizers)
 
     def step(
-        state: TrainState, x: Any, y: Any, knobs: Knobs, gates: Any, limits: Any, teacher_parts: Any
+        state: TrainState,
+        x: Any,
+        y: Any,
+        knobs: Knobs,
+        gates: Any,
+        limits: Any,
+        teacher_parts: Any,
+        ahead: Any = None,
     ) -> tuple[TrainState, dict[str, Any]]:
         # Even numbers for weights, odd ones for logits: two updates of one step draw different noise.
         key = jax.random.fold_in(state.key, state.step * 2 + ("weights" not in names))
-        soft = None
-        if spec.teacher is not None:
-            soft = spec.teacher.apply(teacher_parts, {}, x, train=False)[0]
+
+        def task(parts: Parts, mixed: Any, x: Any, y: Any) -> tuple[Any, tuple[Any, Any]]:
+            return _task(spec, parts, mixed, x, y, knobs, teacher_parts)
 
         def loss_of(trained: dict[str, Any]) -> tuple[Any, Any]:
             every = collections_of(state.parts, state.arch) | trained
             parts = Parts(every["weights"], every["ranges"], state.parts.stats)
             arch = Arch(every["arch"], state.arch.memory)
             mixed = _gates(spec, arch, knobs["progress"], key, gates)
-            logits, stats = spec.net.apply(parts, mixed, x, train=True)
-            loss = cross_entropy(logits, y, knobs["smoothing"])
-            if soft is not None:
-                distilled = soft_cross_entropy(logits, soft, knobs["temperature"])
-                loss = (1 - knobs["distill"]) * loss + knobs["distill"] * distilled
+            if spec.unroll:
+                params = descended(
+                    lambda weights: task(dataclasses.replace(parts, params=weights), mixed, *ahead)[0],
+                    parts.params,
+                    knobs["unroll"],
+                )
+                parts = dataclasses.replace(parts, params=params)
+            loss, (stats, logits) = task(parts, mixed, x, y)
             if spec.bins:
                 loss = loss + knobs["bins"] * bin_regularizer(spec.net, parts, mixed)
             if "arch" in names and spec.controller is not None:
@@ -102,10 +114,29 @@ def compiled_step(spec: StepSpec) -> Callable[..., tuple[TrainState, dict[str, A
             opt,
             state.step + spec.counts,
             state.key,
+            state.best,
         )
         return advanced, {"loss": loss, "hits": hits}
 
     return jax.jit(step, donate_argnums=0)
+
+
+def descended(loss: Callable[[Any], Any], weights: Any, rate: Any) -> Any:
+    """`weights - rate * grad loss(weights)`, differentiable in all that `loss` depends on."""
+    return jax.tree.map(lambda w, slope: w - rate * slope, weights, jax.grad(loss)(weights))
+
+
+def _task(
+    spec: StepSpec, parts: Parts, mixed: Any, x: Any, y: Any, knobs: Knobs, teacher_parts: Any
+) -> tuple[Any, tuple[Any, Any]]:
+    """Loss on a batch against hard and soft labels; new statistics and outputs."""
+    logits, stats = spec.net.apply(parts, mixed, x, train=True)
+    loss = cross_entropy(logits, y, knobs["smoothing"])
+    if spec.teacher is not None:
+        soft = spec.teacher.apply(teacher_parts, {}, x, train=False)[0]
+        distilled = soft_cross_entropy(logits, soft, knobs["temperature"])
+        loss = (1 - knobs["distill"]) * loss + knobs["distill"] * distilled
+    return loss, (stats, logits)
 
 
 def _gates(spec: StepSpec, arch: Arch, progress: Any, key: Any, gates: Any) -> Any:

@@ -13,10 +13,24 @@ import pytest
 from flax import nnx
 
 from mpnas import control
-from mpnas.control import DBP, Arch, Exponential, Gumbel, Random, Uniform, mean_entropy, undecided_share
+from mpnas.control import (
+    DBP,
+    NCE,
+    Arch,
+    BitPlane,
+    Exponential,
+    Gumbel,
+    Implied,
+    Random,
+    Softmax,
+    Uniform,
+    mean_entropy,
+    undecided_share,
+)
 from mpnas.cost import COSTS, achievable, measure
 from mpnas.space import Rule, build_space
-from mpnas.supernet import trace
+from mpnas.supernet import attach, reformed, trace
+from mpnas.supernet.operand import Alternatives
 
 RELAXATIONS = {
     "gumbel": Gumbel(),
@@ -25,6 +39,12 @@ RELAXATIONS = {
     "gumbel_even": Gumbel(lean=0.0),
     "dbp": DBP(),
     "dbp_plain": DBP(threshold=0.3, distortion_weight=0.0),
+    "softmax": Softmax(),
+    "softmax_edmips": Softmax(tau=Exponential(1.0, 1.0), lean=0.0),
+    "bitplane": BitPlane(),
+    "bitplane_even": BitPlane(sharpness=Exponential(1.0, 20.0), lean=0.0),
+    "implied": Implied(),
+    "nce": NCE(),
 }
 PROPOSERS = {
     "uniform": Uniform(),
@@ -33,9 +53,17 @@ PROPOSERS = {
     "random_flat": Random(spread=0.0),
 }
 EXACT = {"gumbel_hard", "dbp", "dbp_plain"}  # gates are exactly one-hot
+NOISY = {name for name, member in RELAXATIONS.items() if isinstance(member, Gumbel | DBP | NCE)}
+MIXING = {name for name, member in RELAXATIONS.items() if member.operand == "alternatives"}
 EVERY_RELAXATION = pytest.mark.parametrize("name", RELAXATIONS)
 EVERY_PROPOSER = pytest.mark.parametrize("proposer", PROPOSERS.values(), ids=PROPOSERS.keys())
 PROGRESSES = (0.0, 0.25, 0.5, 1.0)
+
+
+RULES = (
+    Rule(match="*", weights=(0, 2, 4, 8), activations=(4, 8), granularity="channel"),
+    Rule(match="head", weights=(8,), granularity="layer"),
+)
 
 
 class Net(nnx.Module):
@@ -54,13 +82,14 @@ class Net(nnx.Module):
 @functools.cache
 def space():
     model = nnx.eval_shape(lambda: Net(nnx.Rngs(0)))
-    rules = [
-        Rule(match="*", weights=(0, 2, 4, 8), activations=(4, 8), granularity="channel"),
-        Rule(match="head", weights=(8,), granularity="layer"),
-    ]
-    made = build_space(trace(model, jax.ShapeDtypeStruct((1, 4), jnp.float32)), rules)
+    made = build_space(trace(model, jax.ShapeDtypeStruct((1, 4), jnp.float32)), RULES)
     assert {choice.kind for choice in made.choices.values()} == {"weight", "act", "mask"}
     return made
+
+
+@functools.cache
+def net():
+    return attach(Net(nnx.Rngs(0)), jnp.ones((1, 4)), RULES)
 
 
 def choices():
@@ -86,7 +115,7 @@ def test_every_controller_of_the_package_is_in_a_table():
     assert {type(member) for member in PROPOSERS.values()} == set(control.PROPOSERS.values())
 
 
-@EVERY_RELAXATION
+@pytest.mark.parametrize("name", sorted(MIXING))
 @pytest.mark.parametrize("progress", PROGRESSES)
 def test_rows_of_gates_sum_to_one_and_lie_between_zero_and_one(name, progress):
     for gates in gates_of(name, progress=progress).values():
@@ -99,7 +128,8 @@ def test_gates_and_probabilities_have_a_row_per_decision_and_a_column_per_candid
     relaxation = RELAXATIONS[name]
     shapes = {site: (choice.decisions, len(choice.bits)) for site, choice in choices().items()}
     for arch in (relaxation.init(choices()), undecided(relaxation)):
-        for made in (gates_of(name, arch=arch), relaxation.probabilities(arch, choices())):
+        mixed = [gates_of(name, arch=arch)] if name in MIXING else []
+        for made in (*mixed, relaxation.probabilities(arch, choices())):
             assert {site: values.shape for site, values in made.items()} == shapes
             assert all(values.dtype == jnp.float32 for values in made.values())
 
@@ -125,13 +155,22 @@ def test_probabilities_stay_finite_for_extreme_logits(name):
 
 
 @EVERY_RELAXATION
-def test_same_key_gives_the_same_gates_and_another_key_others(name):
+def test_same_key_gives_the_same_gates_and_another_key_others_where_there_is_noise(name):
     first, again, other = gates_of(name, key=3), gates_of(name, key=3), gates_of(name, key=4)
     jax.tree.map(np.testing.assert_array_equal, first, again)
-    assert any(np.any(first[site] != other[site]) for site in first)
+    changed = jax.tree.map(lambda one, two: bool(np.any(one != two)), first, other)
+    assert any(jax.tree.leaves(changed)) == (name in NOISY)
 
 
-@EVERY_RELAXATION
+@pytest.mark.parametrize("name", sorted(MIXING))
+def test_gates_without_noise_are_the_probabilities(name):
+    relaxation = RELAXATIONS[name]
+    arch = undecided(relaxation)
+    gates = relaxation.gates(arch, choices(), progress=0.5, key=None)
+    jax.tree.map(np.testing.assert_array_equal, gates, relaxation.probabilities(arch, choices()))
+
+
+@pytest.mark.parametrize("name", sorted(NOISY))
 def test_sites_of_one_shape_do_not_share_their_noise(name):
     relaxation = RELAXATIONS[name]
     arch = undecided(relaxation)
@@ -175,17 +214,31 @@ def test_event_keeps_shapes_and_types(name):
 def test_every_undecided_logit_feels_a_loss_of_its_gates(name):
     relaxation = RELAXATIONS[name]
     arch, draw = undecided(relaxation), np.random.default_rng(1)
-    weights = {s: draw.normal(size=(c.decisions, len(c.bits))) for s, c in choices().items()}
+    weights = jax.tree.map(lambda gate: draw.normal(size=gate.shape), gates_of(name, arch=arch))
 
     def loss(logits):
         gates = relaxation.gates(Arch(logits, arch.memory), choices(), progress=0.0, key=jax.random.key(2))
-        return sum((gates[site] * weights[site]).sum() for site in gates)
+        return sum(jax.tree.leaves(jax.tree.map(lambda gate, weight: (gate * weight).sum(), gates, weights)))
 
-    for site, slope in jax.grad(loss)(arch.logits).items():
-        assert np.all(np.isfinite(slope))
-        # The coldest draws are one-hot in floating point; a single candidate leaves nothing to feel.
-        if name != "gumbel_cold" and len(choices()[site].bits) > 1:
-            assert np.any(np.asarray(slope) != 0)
+    for site, slopes in jax.grad(loss)(arch.logits).items():
+        for slope in jax.tree.leaves(slopes):
+            assert np.all(np.isfinite(slope))
+            # The coldest draws are one-hot in floating point; a single candidate leaves nothing to feel.
+            if name != "gumbel_cold" and len(choices()[site].bits) > 1:
+                assert np.any(np.asarray(slope) != 0)
+
+
+@EVERY_RELAXATION
+def test_gates_amount_to_the_probabilities_in_the_network_that_takes_them(name):
+    relaxation = RELAXATIONS[name]
+    searched = reformed(net(), relaxation.operand)
+    for arch in (relaxation.init(choices()), undecided(relaxation)):
+        gates = relaxation.gates(arch, choices(), progress=0.5, key=None)
+        for site, row in relaxation.probabilities(arch, choices()).items():
+            operand = searched.operands.get(site, Alternatives())
+            np.testing.assert_allclose(operand.shares(choices()[site], gates[site]), row, atol=1e-6)
+        output, _ = searched.apply(searched.parts, gates, jnp.ones((2, 4)), train=False)
+        assert output.shape == (2, 3) and np.all(np.isfinite(output))
 
 
 @pytest.mark.parametrize("name", sorted(EXACT))
@@ -196,7 +249,7 @@ def test_gates_are_exactly_one_hot(name):
             np.testing.assert_array_equal(np.sum(np.asarray(gates) == 1, axis=1), 1)
 
 
-@EVERY_RELAXATION
+@pytest.mark.parametrize("name", sorted(NOISY))
 def test_mean_of_many_hard_draws_is_the_probability(name):
     relaxation = RELAXATIONS[name]
     arch = undecided(relaxation)

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from control_choices import choice
+from control_choices import chain, choice
 
 from mpnas.control import DBP, Arch
+from mpnas.cost import COSTS, expected
 from mpnas.errors import ConfigError
+from mpnas.space import Rule
 
 BITS = (2, 3, 4, 8)
 KEY = jax.random.key(0)
@@ -157,3 +159,36 @@ def test_regularizer_of_weight_zero_asks_for_no_distortions():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError, match="0 < threshold < 1 and distortion_weight >= 0"):
         DBP(**settings)
+
+
+@pytest.mark.parametrize("granularity, decisions", [("channel", [6, 5]), (4, [2, 2])])
+def test_each_channel_or_subgroup_flips_its_own_coin_and_drops_on_its_own(granularity, decisions):
+    rule = Rule(match="*", weights=(2, 4, 8), activations=(8,), granularity=granularity)
+    choices = chain(rule=rule).choices
+    arch = DBP().init(choices)
+    shapes = [arch.logits[site].shape[0] for site in ("l0/kernel", "l1/kernel")]
+    assert shapes == decisions
+    betas = {site: beta.at[0].set(0.0) for site, beta in arch.logits.items()}
+    after = drop(Arch(betas, arch.memory), choices)
+    for site in ("l0/kernel", "l1/kernel"):
+        np.testing.assert_array_equal(after.memory[site], [1, *[2] * (len(arch.logits[site]) - 1)])
+    halves = Arch({site: jnp.full_like(beta, 0.5) for site, beta in arch.logits.items()}, arch.memory)
+    rows = [
+        DBP().gates(halves, choices, progress=0.5, key=jax.random.key(n))["l0/kernel"] for n in range(30)
+    ]
+    assert any(np.any(row[0] != row[1]) for row in rows)
+
+
+def test_subgroup_of_another_size_than_the_others_counts_its_own_channels():
+    # 6 channels in subgroups of 4: dropping the last one, of 2 channels, saves half of what the first does.
+    space = chain(rule=Rule(match="*", weights=(2, 4, 8), activations=(8,), granularity=4))
+    bops = [cost for cost in COSTS if cost.name == "bops"]
+
+    def cost(betas):
+        arch = Arch(betas, start.memory)
+        return expected(bops, space, DBP().probabilities(arch, space.choices))["bops"]
+
+    start = DBP().init(space.choices)
+    slope = jax.grad(cost)(start.logits)["l0/kernel"]
+    # 4 channels of 3 inputs, from 8 to 4 bits, by 8 bits of activations.
+    np.testing.assert_allclose(slope, [4 * 3 * (8 - 4) * 8, 2 * 3 * (8 - 4) * 8], rtol=1e-6)

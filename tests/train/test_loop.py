@@ -18,6 +18,7 @@ from mpnas.control import DBP
 from mpnas.errors import ConfigError, NonFiniteLossError
 from mpnas.train import Checkpoints, Hooks, Optimizer, Phase, Teacher, one_hot_gates, run_phase
 from mpnas.train.checkpoint import filled
+from mpnas.train.loop import ARCH_SEED
 
 APART = dataclasses.replace(
     SEARCH,
@@ -28,7 +29,10 @@ SELDOM = dataclasses.replace(
     SEARCH, weights=Optimizer(lr=1e-2, every=3), ranges=Optimizer(lr=1e-3, every=3),
 )
 LOGITS_ONLY = dataclasses.replace(SEARCH, weights=None, ranges=None)
-PHASES = {"together": SEARCH, "apart": APART, "weights_seldom": SELDOM, "logits_only": LOGITS_ONLY}
+AHEAD = dataclasses.replace(APART, unroll=0.01)
+PHASES = {
+    "ahead": AHEAD, "together": SEARCH, "apart": APART, "weights_seldom": SELDOM, "logits_only": LOGITS_ONLY,
+}
 
 
 def rows_and_state(net, data, phase, state, rest, folder=None):
@@ -235,6 +239,22 @@ def test_distilled_student_follows_the_teacher(net, plain, data):
 def test_augmentation_is_left_out_where_the_phase_says_so(plain):
     phase = Phase(steps=3, batch=8, augment=False)
     run_phase("float", plain, float_start(plain, phase), blobs(nan_at(1)), phase, seed=0)
+
+
+def test_logits_that_look_ahead_are_updated_apart_on_the_next_batch_of_the_weights(net):
+    drawn = []
+    data = blobs()
+
+    class Watched(type(data)):
+        def batch(self, part, seed, step, size, share=(0.0, 1.0)):
+            drawn.append((seed, step, share))
+            return super().batch(part, seed, step, size, share)
+
+    watched = Watched(**{field.name: getattr(data, field.name) for field in dataclasses.fields(data)})
+    phase = dataclasses.replace(SEARCH, steps=1, unroll=0.1)
+    state, rest = search_start(net, phase)
+    run_phase("search", net, state, watched, phase, **rest)
+    assert drawn == [(3, 0, (0.0, 1.0)), (3 + ARCH_SEED, 0, (0.0, 1.0)), (3, 1, (0.0, 1.0))]
 
 
 def test_drop_events_only_come_in_steps_that_train_logits(net, data):

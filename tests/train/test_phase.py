@@ -66,6 +66,11 @@ def test_weight_decay_that_adam_would_ignore_is_refused():
     ({"temperature": math.nan}, "temperature > 0"),
     ({"bins": -1.0}, "bins >= 0 and penalty >= 0, got -1.0"),
     ({"penalty": math.nan}, "penalty >= 0, got 0.0, nan"),
+    ({"unroll": -0.1}, "unroll >= 0, got -0.1"),
+    ({"unroll": math.nan}, "unroll >= 0, got nan"),
+    ({"unroll": 0.1}, "unroll = 0.1 looks ahead from weights to logits"),
+    ({"keep": "best"}, "cannot keep 'best'; nearest: .*'best_feasible'"),
+    ({"keep": "best_feasible"}, "has no 'arch' optimizer"),
 ])
 def test_phase_numbers_out_of_range_are_refused_with_the_value(wrong, words):
     with pytest.raises(ConfigError, match=words):

@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_train import SEARCH, blobs, differing, search_start
+from tiny_train import SEARCH, attached, blobs, differing, search_start
 
 import mpnas.train.step as step_module
-from mpnas.control import DBP, Gumbel
+from mpnas.control import DBP, Arch, Gumbel, Softmax
 from mpnas.cost import COSTS, Budget
+from mpnas.space import Rule
+from mpnas.supernet import Parts
 from mpnas.train import Optimizer, Phase, run_phase
-from mpnas.train.step import StepSpec, compiled_step, limited
+from mpnas.train.step import StepSpec, compiled_step, descended, limited
 
 KNOBS = {
     "progress": 0.5, "distill": 0.0, "temperature": 1.0, "bins": 0.0, "smoothing": 0.0, "penalty": 5.0,
@@ -146,3 +148,57 @@ def test_step_can_be_mapped_over_a_population(net):
 
 def test_limited_keeps_the_costs_that_have_a_limit():
     assert [cost.name for cost in limited(COSTS, {"bops": 1.0, "macs": 2.0})] == ["macs", "bops"]
+
+
+def test_looking_ahead_is_the_closed_form_on_a_quadratic():
+    # L_train = |w - A o|^2 / 2 and L_val = |w - b|^2 / 2: one step from w leads to w' = w - xi (w - A o),
+    # so the slope in o is xi A^T (w' - b).
+    draw = np.random.default_rng(0)
+    a, w, o, b = (draw.normal(size=shape).astype(np.float32) for shape in ((3, 2), 3, 2, 3))
+
+    def loss(o, xi):
+        ahead = descended(lambda weights: 0.5 * jnp.sum((weights["w"] - a @ o) ** 2), {"w": w}, xi)["w"]
+        return 0.5 * jnp.sum((ahead - b) ** 2)
+
+    for xi in (0.0, 0.1, 1.0):
+        exact = xi * a.T @ (w - xi * (w - a @ o) - b)
+        np.testing.assert_allclose(jax.grad(loss)(o, xi), exact, rtol=1e-4, atol=1e-6)
+
+
+def test_slope_of_unrolled_logits_is_the_finite_difference_of_the_unrolled_loss():
+    # Only 0 and 32 bits: nothing is rounded, so that differences are what the slope is of.
+    net = attached((Rule(match="*", weights=(32,)),
+                    Rule(match="first", weights=(0, 32), granularity="channel")))
+    controller, xi, rate = Softmax(lean=0.5), 0.5, 0.1
+    phase = dataclasses.replace(SEARCH, arch=Optimizer(name="sgd", lr=rate))
+    state, _ = search_start(net, phase, controller=controller)
+    parts, memory = jax.tree.map(jnp.array, (state.parts, state.arch.memory))
+    logits = {site: np.asarray(leaf) for site, leaf in state.arch.logits.items()}
+    (x, y), ahead = (blobs().batch("train", seed, 0, 16) for seed in (0, 1))
+
+    def cross(params, logits, x, y):
+        gates = controller.gates(Arch(logits, memory), net.space.choices, progress=0.5, key=None)
+        out, _ = net.apply(Parts(params, parts.ranges, parts.stats), gates, x, train=True)
+        return -jnp.mean(jax.nn.log_softmax(out)[jnp.arange(16), y])
+
+    @jax.jit
+    def unrolled(logits):
+        slope = jax.grad(cross)(parts.params, logits, *ahead)
+        return cross(jax.tree.map(lambda w, s: w - xi * s, parts.params, slope), logits, x, y)
+
+    site, draw = "first/kernel", np.random.default_rng(2)
+    direction = draw.normal(size=logits[site].shape).astype(np.float32)
+    moved = [unrolled(logits | {site: logits[site] + sign * 0.05 * direction}) for sign in (1, -1)]
+    difference = float(moved[0] - moved[1]) / 0.1
+
+    def slope(unroll):
+        state, _ = search_start(net, phase, controller=controller)
+        spec = StepSpec(net, (("arch", phase.arch),), controller, unroll=unroll)
+        knobs = {name: np.float32(value) for name, value in (KNOBS | {"unroll": xi}).items()}
+        after, _ = compiled_step(spec)(state, x, y, knobs, {}, {}, None, ahead)
+        # Nesterov's first step is 1.9 times the slope.
+        change = np.asarray(after.arch.logits[site]) - logits[site]
+        return float(np.sum(change * direction)) / -(1.9 * rate)
+
+    assert slope(True) == pytest.approx(difference, rel=0.02)
+    assert abs(slope(False) - difference) > 0.1 * abs(difference)
