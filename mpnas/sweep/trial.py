@@ -374,16 +374,17 @@ class _Run:
 
     def _record(self, status: Any, stage: Any, metrics: dict[str, float], costs: dict[str, float],
                 **more: Any) -> Record:
-        spec, controller = self.spec, None
+        spec, name = self.spec, None
         if spec.controller is not None:
-            controller = controller_of(self.experiment.controllers[spec.controller])[0]
+            name, controller = controller_of(self.experiment.controllers[spec.controller])
+            more["method"] = method_of(controller)
         artifacts = {}
         if status == "done":
             checkpoint = self.home / "checkpoint"
             artifacts = {"checkpoint": str(checkpoint.relative_to(self.folder)), "sha256": digest(checkpoint)}
         more.setdefault("limits", {})
         return Record(
-            trial=spec.id, kind=spec.kind, controller=controller, seed=spec.seed,  # type: ignore[arg-type]
+            trial=spec.id, kind=spec.kind, controller=name, seed=spec.seed,  # type: ignore[arg-type]
             budget=dict(spec.budget), status=status, stage=stage, metrics=metrics, costs=costs,
             artifacts=artifacts, seconds={"total": round(time.time() - self.began, 3)}, **more,
         )
