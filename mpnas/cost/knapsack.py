@@ -267,9 +267,7 @@ class Knapsack:
             decisions, candidates = self.scores[site].shape
             sizes = np.bincount(self.space.channel_decision[site], minlength=decisions)
             # One of those that the least width reaches, so that whatever the width something is left.
-            width = self.space.width_site.get(group)
-            least = self.space.choices[width].bits[0] if width else int(sizes.sum())
-            reached = np.arange(decisions) <= self.space.channel_decision[site][:least].max()
+            reached = np.arange(decisions) < self.space.reach[group]
             removed = np.zeros((2, program.variables))
             removed[:, self._slices[site]][:, ::candidates] = reached, sizes
             program.add(removed[:1], -np.inf, reached.sum() - 1)

@@ -126,6 +126,16 @@ class Space:
             least[group] = (kept, int(counts[kept]))
         return least
 
+    @cached_property
+    def reach(self) -> Mapping[str, int]:
+        """Group with a remover -> how many of its decisions lie within the least width: one of them stays."""
+        reach = {}
+        for group, site in self.remover.items():
+            width = self.width_site.get(group)
+            least = self.choices[width].bits[0] if width else self.work.groups[group].size
+            reach[group] = int(self.channel_decision[site][:least].max()) + 1
+        return reach
+
     @property
     def decisions(self) -> int:
         """Decisions of all sites together."""

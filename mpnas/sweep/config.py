@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mpnas.control import PROPOSERS, RELAXATIONS, Proposer, Relaxation
+from mpnas.control import PROPOSERS, REFERENCES, RELAXATIONS, SCORERS, SEARCHERS, Proposer, Relaxation, Scorer
 from mpnas.cost import COSTS
 from mpnas.errors import ConfigError, nearest
 from mpnas.quant.format import INTEGER_BITS
@@ -30,26 +30,21 @@ class Recipe:
 
     Attributes:
       float: Trains the float network, once per seed; left out where the experiment names `weights`.
-      search: Trains weights and logits together.
+      search: Trains weights and logits together; left out where no controller trains any logits.
       retrain: Trains the discretised network.
       start: Where retraining starts: the `float` weights, or those at the end of the `search`.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
-    search: Phase
     retrain: Phase
+    search: Phase | None = None
     float: Phase | None = None
     start: str = "float"
 
     def __post_init__(self) -> None:
         if self.start not in {"float", "search"}:
             raise ConfigError(f"recipe.start must be 'float' or 'search', got '{self.start}'.")
-        if self.search.arch is None:
-            raise ConfigError(
-                "recipe.search has no 'arch' optimizer, so nothing would be searched. "
-                "Add arch = { lr = 0.02 }."
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,12 +132,19 @@ class Experiment:
                 if not isinstance(limit, str) and not 0 < limit < math.inf:
                     raise ConfigError(f"budget {cost} = {limit} must be > 0 and finite.")
         for spec in self.controllers:
-            name, _ = controller_of(spec)
-            if name not in RELAXATIONS:
-                raise ConfigError(
-                    f"controller '{name}' does not search; controllers that do: {', '.join(RELAXATIONS)}. "
-                    "Baselines are switched on under [references]."
-                )
+            self._check_controller(controller_of(spec)[0])
+
+    def _check_controller(self, name: str) -> None:
+        if name in REFERENCES:
+            raise ConfigError(
+                f"controller '{name}' does not search; controllers that do: {', '.join(SEARCHERS)}. "
+                "Baselines are switched on under [references]."
+            )
+        if name in RELAXATIONS and (self.recipe.search is None or self.recipe.search.arch is None):
+            raise ConfigError(
+                f"recipe.search has no 'arch' optimizer, so controller '{name}' would search nothing. "
+                "Add [recipe.search] with arch = { lr = 0.02 }."
+            )
 
 
 def experiment_of(source: str, overrides: Sequence[str] = ()) -> tuple[Experiment, dict[str, Any]]:
@@ -218,7 +220,7 @@ def rules_of(experiment: Experiment) -> tuple[Rule, ...]:
     return tuple(validated(Rule, rule, f"rule {k + 1} of the space") for k, rule in enumerate(space["rules"]))
 
 
-def controller_of(spec: str | Mapping[str, Any]) -> tuple[str, Relaxation | Proposer]:
+def controller_of(spec: str | Mapping[str, Any]) -> tuple[str, Relaxation | Proposer | Scorer]:
     """Name and object of a controller.
 
     Raises:
@@ -226,7 +228,7 @@ def controller_of(spec: str | Mapping[str, Any]) -> tuple[str, Relaxation | Prop
     """
     options = {} if isinstance(spec, str) else dict(spec)
     name = spec if isinstance(spec, str) else str(options.pop("name", ""))
-    known = RELAXATIONS | PROPOSERS
+    known = RELAXATIONS | PROPOSERS | SCORERS
     if name not in known:
         raise ConfigError(f"unknown controller '{name}'; nearest: {nearest(name, known)}.")
     return name, validated(known[name], options, f"controller '{name}'")

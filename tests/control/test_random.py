@@ -6,7 +6,7 @@ from control_choices import bit_sum, chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpnas.control import Random
+from mpnas.control import Random, RandomSearch
 from mpnas.control.random import TILTS, _tilted
 from mpnas.errors import BudgetError, ConfigError
 from mpnas.space import Rule
@@ -103,3 +103,20 @@ def test_impossible_limit_is_refused_with_the_cheapest_draw():
 def test_spread_is_not_negative(spread):
     with pytest.raises(ConfigError, match="spread >= 0"):
         Random(spread=spread)
+
+
+def test_random_search_draws_as_random_does_and_nothing_twice():
+    search, limits = RandomSearch(evaluations=20, spread=1.0), {"bits": 60.0}
+    rng = np.random.default_rng(0)
+    found = search.ask(search.init(SPACE), SPACE, rng, 20, bit_sum, limits)
+    assert len({str(assignment.bits) for assignment in found}) == 20
+    assert found[0] == ask(60.0, spread=1.0)[0]
+    memory = search.tell(search.init(SPACE), [(found[0], {"loss": 1.0})])
+    again = search.ask(memory, SPACE, np.random.default_rng(0), 19, bit_sum, limits)
+    assert again == found[1:]
+
+
+@pytest.mark.parametrize("changes", [{"evaluations": 0}, {"spread": -1.0}, {"spread": float("nan")}])
+def test_random_search_refuses_numbers_out_of_range(changes):
+    with pytest.raises(ConfigError, match="RandomSearch needs evaluations >= 1 and spread >= 0"):
+        RandomSearch(**changes)
