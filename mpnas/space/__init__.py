@@ -5,7 +5,7 @@ from mpnas.space.choice import Choice, Presence
 from mpnas.space.rules import Rule, build_space
 from mpnas.space.space import Gates, Space
 from mpnas.space.tie import Tie
-from mpnas.space.usage import Usage, alive_channels, usage
+from mpnas.space.usage import Usage, act_widths, alive_channels, usage, weight_widths
 from mpnas.space.work import ChannelGroup, Layer, Tensor, Work
 
 __all__ = [
@@ -21,7 +21,9 @@ __all__ = [
     "Tie",
     "Usage",
     "Work",
+    "act_widths",
     "alive_channels",
     "build_space",
     "usage",
+    "weight_widths",
 ]

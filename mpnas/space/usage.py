@@ -23,6 +23,9 @@ class Usage:
     Attributes:
       weight_bits: Layer -> `(out_channels,)` bits of a weight of that output channel.
       act_bits: Layer -> scalar bits of the activations that it reads.
+      weight_share: Layer -> `(out_channels, candidates)` how much of each channel has each of the widths
+        `weight_widths(space, layer)`; what no share says does not exist.
+      act_share: Layer -> `(candidates,)` the same of the activations that it reads, and `act_widths`.
       out_alive: Group -> `(channels,)` share of existence, as seen by the layers that write it.
       in_alive: The same as seen by the layers that read it. The two differ only while a cost is
         linearised, when the reading side is held fixed.
@@ -30,8 +33,24 @@ class Usage:
 
     weight_bits: Mapping[str, Any]
     act_bits: Mapping[str, Any]
+    weight_share: Mapping[str, Any]
+    act_share: Mapping[str, Any]
     out_alive: Mapping[str, Any]
     in_alive: Mapping[str, Any]
+
+
+def weight_widths(space: Space, layer: str) -> tuple[int, ...]:
+    """Bit-widths that a layer's weights may have; float's alone where nothing is chosen."""
+    return _widths(space, space.weight_site.get(layer))
+
+
+def act_widths(space: Space, layer: str) -> tuple[int, ...]:
+    """Bit-widths that the activations read by a layer may have; float's alone where nothing is chosen."""
+    return _widths(space, space.act_site.get(layer))
+
+
+def _widths(space: Space, site: str | None) -> tuple[int, ...]:
+    return (FLOAT_BITS,) if site is None else tuple(space.choices[site].bits)
 
 
 def alive_channels(space: Space, gates: Gates) -> dict[str, Any]:
@@ -55,21 +74,26 @@ def usage(space: Space, gates: Gates, *, in_alive: Mapping[str, Any] | None = No
         name: removable.get(name, xp.ones(group.size)) for name, group in space.work.groups.items()
     }
     in_alive = out_alive if in_alive is None else {**out_alive, **in_alive}
-    weight_bits = {}
-    act_bits = {}
+    weight_bits, weight_share = {}, {}
+    act_bits, act_share = {}, {}
     for layer in space.work.layers:
         site = space.weight_site.get(layer.path)
         bits = xp.full(layer.out_channels, float(FLOAT_BITS))
+        share = xp.ones((layer.out_channels, 1))
         if site is not None:
             unit = xp.asarray(space.choices[site].bits, dtype=gates[site].dtype)
             bits = (gates[site] @ unit)[space.channel_decision[site]]
+            share = gates[site][space.channel_decision[site]]
         if space.remover.get(layer.out_group, site) != site:
             # A mask that several layers share decides on these channels, not this layer's bits.
             bits = bits * in_alive[layer.out_group]
-        weight_bits[layer.path] = bits
+            share = share * in_alive[layer.out_group][:, None]
+        weight_bits[layer.path], weight_share[layer.path] = bits, share
         act = space.act_site.get(layer.path)
         act_bits[layer.path] = xp.asarray(float(FLOAT_BITS))
+        act_share[layer.path] = xp.ones(1)
         if act is not None:
             unit = xp.asarray(space.choices[act].bits, dtype=gates[act].dtype)
             act_bits[layer.path] = gates[act][0] @ unit
-    return Usage(weight_bits=weight_bits, act_bits=act_bits, out_alive=out_alive, in_alive=in_alive)
+            act_share[layer.path] = gates[act][0]
+    return Usage(weight_bits, act_bits, weight_share, act_share, out_alive, in_alive)

@@ -28,7 +28,11 @@ SELDOM = dataclasses.replace(
     SEARCH, weights=Optimizer(lr=1e-2, every=3), ranges=Optimizer(lr=1e-3, every=3),
 )
 LOGITS_ONLY = dataclasses.replace(SEARCH, weights=None, ranges=None)
-PHASES = {"together": SEARCH, "apart": APART, "weights_seldom": SELDOM, "logits_only": LOGITS_ONLY}
+STEERED = dataclasses.replace(APART, budget={"name": "pid", "kp": 2.0, "kd": 1.0}, penalty=1.0)
+PHASES = {
+    "together": SEARCH, "apart": APART, "weights_seldom": SELDOM, "logits_only": LOGITS_ONLY,
+    "steered": STEERED,
+}
 
 
 def rows_and_state(net, data, phase, state, rest, folder=None):
