@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mpnas.cost.base import NO_OVERHEAD, alive_pairs
+from mpnas.cost.base import NO_OVERHEAD, alive_pairs, existing_elements
 from mpnas.quant import IntFormat, Quantizer
 from mpnas.quant.format import FLOAT_BITS
 from mpnas.space import Choice, Layer, Space, Usage
@@ -124,10 +124,5 @@ class PeakActBytes:
                 widths = [use.act_bits[reader] for reader in tensor.readers]
                 xp = widths[0].__array_namespace__()
                 bits = xp.max(xp.stack(widths))
-            elements: Any = tensor.elements
-            if tensor.lanes is not None:
-                # Elements per channel first: they are whole, and so is the product.
-                alive = tensor.lanes.along(use.in_alive)
-                elements = tensor.elements / alive.shape[0] * alive.sum()
-            sizes[tensor.name] = elements * bits / 8
+            sizes[tensor.name] = existing_elements(use, tensor) * bits / 8
         return [sum(sizes[name] for name in moment) for moment in space.work.timeline]

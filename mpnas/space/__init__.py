@@ -8,7 +8,7 @@ from mpnas.space.resolve import resolve
 from mpnas.space.rules import Rule
 from mpnas.space.space import Gates, Space
 from mpnas.space.tie import Tie
-from mpnas.space.usage import Usage, alive_channels, usage
+from mpnas.space.usage import Usage, act_widths, alive_channels, product_widths, usage, weight_widths
 from mpnas.space.widths import asked_widths, channel_counts
 from mpnas.space.work import ChannelGroup, Layer, Product, Tensor, Work
 
@@ -28,10 +28,13 @@ __all__ = [
     "Usage",
     "Width",
     "Work",
+    "act_widths",
     "alive_channels",
     "asked_widths",
     "build_space",
     "channel_counts",
+    "product_widths",
     "resolve",
     "usage",
+    "weight_widths",
 ]

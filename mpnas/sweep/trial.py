@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mpnas.control import Proposer, Random, Uniform
-from mpnas.cost import COSTS, Budget, measure, refuse_impossible, satisfied
+from mpnas.cost import Budget, Cost, measure, measure_priced, refuse_impossible, satisfied
 from mpnas.data import Dataset
 from mpnas.errors import (
     BudgetError,
@@ -34,6 +34,7 @@ from mpnas.space import Assignment
 from mpnas.supernet import Parts, Supernet, attach
 from mpnas.sweep.attempt import Fenced, claim, cut_metrics, newest
 from mpnas.sweep.config import Experiment, controller_of, read_experiment, rules_of
+from mpnas.sweep.costs import check_costs, costs_of
 from mpnas.sweep.named import data_of, load_weights, model_of, refuse_outputs
 from mpnas.sweep.plan import Plan, TrialSpec, load_plan, write_json
 from mpnas.train import (
@@ -69,12 +70,14 @@ class Bench:
       data: Its data.
       plain: The float network without choices, with the weights of seed 0.
       net: The attached network.
+      costs: What is counted, and can be limited.
     """
 
     experiment: Experiment
     data: Dataset
     plain: Supernet
     net: Supernet
+    costs: tuple[Cost, ...]
 
 
 def bench_of(plan: Plan) -> Bench:
@@ -94,7 +97,9 @@ def _bench(digest: str, table: str, data_dir: str | None) -> Bench:
     net = attach(model, data.example(), rules_of(experiment), input_low=data.input_low)
     plain = attach(model, data.example(), [])
     refuse_outputs(plain, data)
-    return Bench(experiment, data, plain, net)
+    costs = costs_of(experiment)
+    check_costs(costs, net.space)
+    return Bench(experiment, data, plain, net, costs)
 
 
 def run_trial(
@@ -198,7 +203,7 @@ class _Run:
             parts = state.parts
         if found is None or found[2]["stage"] != "final":
             self._save_final(parts, sum(steps.values()), None)
-        costs = measure(COSTS, bench.plain.space, bench.plain.space.uniform(None))
+        costs = measure_priced(bench.costs, bench.plain.space, bench.plain.space.uniform(None))
         return self._record("done", "reference", self._metrics(bench.plain, parts, {}), costs, steps=steps)
 
     def _searched(self) -> Record:
@@ -232,11 +237,11 @@ class _Run:
         """The assignment of this trial, its gap and limits, and the parts that retraining starts from."""
         net, spec = self.bench.net, self.spec
         budget = Budget(spec.budget)
-        limits = refuse_impossible(budget, COSTS, net.space)
+        limits = refuse_impossible(budget, self.bench.costs, net.space)
         if spec.kind != "search":
             proposer: Proposer = Uniform(spec.bits or 8) if spec.kind == "uniform" else Random()
             rng = np.random.default_rng([0xACE, spec.seed, *_salt(spec.id)])
-            price = functools.partial(measure, [c for c in COSTS if c.name in limits], net.space)
+            price = functools.partial(measure, [c for c in self.bench.costs if c.name in limits], net.space)
             memory = proposer.init(net.space)
             return proposer.ask(memory, net.space, rng, 1, price, limits)[0], {}, limits, float_parts
         controller, steps = self._controller, self.plan.search_steps(spec)
@@ -246,7 +251,7 @@ class _Run:
             cut_metrics(self.home / "metrics.jsonl", 0)
         found = find(
             net, self.data, controller=controller, budget=budget, parts=float_parts,
-            phase=self.experiment.recipe.search, seed=spec.seed,
+            phase=self.experiment.recipe.search, costs=self.bench.costs, seed=spec.seed,
             restored=lambda fresh: self._restored("search", fresh),
             hooks=self._hooks("search", 0, steps, controller=controller), folder=self.folder / SCORES,
         )
@@ -331,9 +336,9 @@ class _Run:
                 "seconds": round(time.time() - self.began, 3),
             }
             if progress.assignment is not None:
-                row |= decided_gap(self.bench.net, COSTS, progress.assignment)
+                row |= decided_gap(self.bench.net, self.bench.costs, progress.assignment)
             elif controller is not None and progress.state is not None:
-                row |= describe_gap(self.bench.net, progress.state, controller, COSTS)
+                row |= describe_gap(self.bench.net, progress.state, controller, self.bench.costs)
             with open(self.home / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(row, sort_keys=True) + "\n")
             if self.report is not None:
@@ -362,7 +367,7 @@ class _Run:
         self, assignment: Assignment, parts: Parts, gap: dict[str, Any], limits: dict[str, float]
     ) -> Record:
         net, recipe = self.bench.net, self.experiment.recipe
-        costs = measure(COSTS, net.space, assignment)
+        costs = measure(self.bench.costs, net.space, assignment)
         assert satisfied(costs, limits), "an assignment left the repair over its limits"
         steps = {"retrain": recipe.retrain.steps}
         if self.spec.kind == "search":

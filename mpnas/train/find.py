@@ -78,8 +78,8 @@ def find(
     """
     if isinstance(controller, Relaxation):
         trained = _trained(phase)
-        refuse_impossible(budget, costs, net.space)
-        state = restored(start_search(net, parts, controller, trained, seed))
+        limits = refuse_impossible(budget, costs, net.space)
+        state = restored(start_search(net, parts, controller, trained, seed, limits))
         return search(net, data, controller=controller, budget=budget, phase=trained, costs=costs, seed=seed,
                       state=state, hooks=hooks)
     if isinstance(controller, Scorer):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpnas.control import Relaxation
-from mpnas.cost import COSTS, Cost
+from mpnas.cost import COSTS, Cost, LogHinge
 from mpnas.data import Dataset
 from mpnas.errors import ConfigError, NonFiniteLossError
 from mpnas.space import Assignment
@@ -265,6 +265,7 @@ def _runs(
                 bins=phase.bins > 0 and number == 0,
                 costs=costs if "arch" in group else (),
                 unroll=phase.unroll > 0 and "arch" in group,
+                pull=phase.budget if "arch" in group else LogHinge(),
                 # One update counts the step: the first that takes part in every step.
                 counts=every == 1 and all(earlier > 1 for _, earlier, _, _ in runs),
             )

@@ -35,6 +35,24 @@ def test_an_impossible_budget_is_shown_and_refused(mpnas, tiny_toml):
     assert result.stderr.startswith("mpnas: budget bops = 413.696 bitop cannot be met")
 
 
+def test_costs_that_the_experiment_names_are_shown_and_limited(mpnas, tiny_toml):
+    result = mpnas("plan", tiny_toml, "--set", 'costs=["cycles_mpic", "latency_mpic"]',
+                   "--set", 'budgets=[{ latency_mpic = "12 us" }]')
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.output.split())
+    # 6,464 MACs at 8-bit activations: 2.5, 2.3 and 2.1 of them per cycle of 4 ns.
+    assert "cycles_mpic | cycle | 2,585.6 | 3,078.1 | 3,078.1 | 2,810.43 | 2,585.6 |" in text
+    assert "latency_mpic [second] | 1.2e-05 | 1.03424e-05 | 1.23124e-05 | feasible" in text
+
+
+def test_network_that_a_cost_has_no_number_for_is_refused_before_anything_runs(mpnas, tiny_toml):
+    result = mpnas("plan", tiny_toml, "--set", 'costs=["latency_mpic"]', "--set",
+                   'space.rules=[{ match = "*", weights = [2, 3, 8], activations = [8] }]')
+    assert result.exit_code == 2
+    assert "no throughput for 8-bit activations times 3-bit weights at 'dense0'" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_budget_is_shown_as_a_number(tmp_path):
     found = prospect(tiny_run.planned(tmp_path, 'budgets=[{ weight_bytes = "5 kB", bops = 0.5 }]'))
     assert {one.cost: one.limit for one in found.limits} == {"weight_bytes": 5000.0, "bops": 413_696 / 2}
