@@ -11,33 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from mpnas.errors import SearchSpaceError, nearest
-from mpnas.quant import (
-    Granularity,
-    LearnedStep,
-    MinMax,
-    MovingAverage,
-    PerChannel,
-    PerTensor,
-    Quantizer,
-    ScaleEstimator,
-    Subgroup,
-    format_of,
-)
+from mpnas.quant import DoReFa, Granularity, PerChannel, PerTensor, Quantizer, Subgroup, format_of
 from mpnas.quant.format import FLOAT_BITS, INTEGER_BITS, PRUNED_BITS
 from mpnas.space.choice import Candidate, Choice, Presence
 from mpnas.space.space import Space
 from mpnas.space.tie import Tie
+from mpnas.space.words import ACT_RANGES, GRADIENTS, WEIGHT_RANGES, WORDS, refusal
 from mpnas.space.work import ChannelGroup, Layer, Work
 
 ALLOWED_BITS = (PRUNED_BITS, *INTEGER_BITS, FLOAT_BITS)
-WEIGHT_RANGES: dict[str, ScaleEstimator] = {"learned": LearnedStep(), "minmax": MinMax()}
-ACT_RANGES: dict[str, ScaleEstimator] = {"learned": LearnedStep(batched=True), "moving": MovingAverage()}
-WORDS: dict[str, tuple[str, ...]] = {
-    "granularity": ("layer", "channel"),
-    "scale": ("layer", "channel"),
-    "weight_range": tuple(WEIGHT_RANGES),
-    "activation_range": tuple(ACT_RANGES),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +32,14 @@ class Rule:
       activations: The same for what the layer reads, without 0.
       granularity: Who chooses together: `layer`, `channel`, or a number of channels (a subgroup).
       scale: Who shares a scale: the same words.
-      weight_range: Where the scale of weights comes from: `learned` (LSQ) or `minmax`.
-      activation_range: The same for activations: `learned` (LSQ) or `moving` (moving average).
+      weight_range: Where the scale of weights comes from: `learned` (LSQ), `minmax`, `percentile`, `mse`
+        (a sweep), `octav`, `dorefa` (tanh), or `pow2` (learned range, power-of-two step).
+      activation_range: The same for activations: `learned`, `pact` or `pow2` are trained; `moving`
+        averages the extremes of batches, `percentile`, `mse` and `octav` ends that clip.
+      weight_gradient: The derivative that quantizing weights pretends: `clipped` (1, beyond the range
+        0), `ste` (1 everywhere), `mad` (beyond the range end / x), `ewgs` or `atanh` (as `clipped`, more
+        on one side of a code than on the other).
+      activation_gradient: The same for activations.
 
     Raises:
       SearchSpaceError: a bit-width, a word or a size that is not allowed, or 0 bits for activations.
@@ -64,8 +52,10 @@ class Rule:
     activations: tuple[int, ...] | None = None
     granularity: Literal["layer", "channel"] | int | None = None
     scale: Literal["layer", "channel"] | int | None = None
-    weight_range: Literal["learned", "minmax"] | None = None
-    activation_range: Literal["learned", "moving"] | None = None
+    weight_range: str | None = None
+    activation_range: str | None = None
+    weight_gradient: str | None = None
+    activation_gradient: str | None = None
 
     def __post_init__(self) -> None:
         for key in ("weights", "activations"):
@@ -92,11 +82,7 @@ class Rule:
         for key, words in WORDS.items():
             word = getattr(self, key)
             if isinstance(word, str) and word not in words:
-                number = " or a number of channels" if key in ("granularity", "scale") else ""
-                raise SearchSpaceError(
-                    f"rule '{self.match}' has {key} = '{word}'; allowed are "
-                    f"{', '.join(repr(known) for known in words)}{number}."
-                )
+                raise SearchSpaceError(f"rule '{self.match}' has {refusal(key, word)}")
 
 
 DEFAULTS = {
@@ -106,6 +92,8 @@ DEFAULTS = {
     "scale": "channel",
     "weight_range": "learned",
     "activation_range": "learned",
+    "weight_gradient": "clipped",
+    "activation_gradient": "clipped",
 }
 
 
@@ -179,7 +167,13 @@ def _weight_choice(layer: Layer, rule: Mapping[str, Any], removable: Mapping[str
     scale = _granularity(rule["scale"], layer.out_axis)
     estimator = WEIGHT_RANGES[rule["weight_range"]]
     candidates = tuple(
-        Quantizer(format=format_of(b, signed=True), granularity=scale, scale=estimator) for b in bits
+        Quantizer(
+            format=format_of(b, midrise=isinstance(estimator, DoReFa)),
+            granularity=scale,
+            scale=estimator,
+            gradient=GRADIENTS[rule["weight_gradient"]],
+        )
+        for b in bits
     )
     return Choice(
         site=layer.kernel,
@@ -209,18 +203,20 @@ def _act_choices(work: Work, resolved: Mapping[str, Mapping[str, Any]]) -> dict[
                 f"'{one}' and '{other}' read the same tensor, but the rules give its activations "
                 f"{list(first)} and {list(second)} bits. Give both layers the same activations."
             )
-        ranges = {rule["activation_range"]: layer.path for rule, layer in zip(rules, layers, strict=True)}
-        if len(ranges) > 1:
-            (word, one), (contrary, other) = list(ranges.items())[:2]
-            raise SearchSpaceError(
-                f"'{one}' and '{other}' read the same tensor, but the rules give it the activation_range "
-                f"'{word}' and '{contrary}'. Give both layers the same."
-            )
+        for key in ("activation_range", "activation_gradient"):
+            words = {rule[key]: layer.path for rule, layer in zip(rules, layers, strict=True)}
+            if len(words) > 1:
+                (word, one), (contrary, other) = list(words.items())[:2]
+                raise SearchSpaceError(
+                    f"'{one}' and '{other}' read the same tensor, but the rules give it the {key} "
+                    f"'{word}' and '{contrary}'. Give both layers the same."
+                )
         estimator = ACT_RANGES[rules[0]["activation_range"]]
+        gradient = GRADIENTS[rules[0]["activation_gradient"]]
         # A layer that is called twice may see negative values in its other call only.
         signed = any(layer.signed for layer in layers)
         candidates: tuple[Candidate, ...] = tuple(
-            Quantizer(format=format_of(b, signed=signed), granularity=PerTensor(), scale=estimator)
+            Quantizer(format=format_of(b, signed=signed), scale=estimator, gradient=gradient)
             for b in rules[0]["activations"]
         )
         site = f"{layers[0].path}/input"
