@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mpnas.errors import SearchSpaceError
-from mpnas.quant import Granularity, PerChannel, PerTensor, Quantizer, Subgroup, format_of
+from mpnas.quant import DoReFa, Granularity, PerChannel, PerTensor, Quantizer, Subgroup, format_of
 from mpnas.space.choice import Candidate, Choice, Presence, Width
 from mpnas.space.resolve import DEFAULTS, changes, resolve
-from mpnas.space.rules import ACT_RANGES, WEIGHT_RANGES, Rule
+from mpnas.space.rules import Rule
 from mpnas.space.space import Space
 from mpnas.space.tie import Tie
+from mpnas.space.words import ACT_RANGES, GRADIENTS, WEIGHT_RANGES
 from mpnas.space.widths import asked_widths, channel_counts
 from mpnas.space.work import ChannelGroup, Layer, Work
 
@@ -80,7 +81,13 @@ def _weight_choice(layer: Layer, rule: Mapping[str, Any], removable: Mapping[str
     scale = _granularity(rule["scale"], layer.out_axis)
     estimator = WEIGHT_RANGES[rule["weight_range"]]
     candidates = tuple(
-        Quantizer(format=format_of(b, signed=True), granularity=scale, scale=estimator) for b in bits
+        Quantizer(
+            format=format_of(b, midrise=isinstance(estimator, DoReFa)),
+            granularity=scale,
+            scale=estimator,
+            gradient=GRADIENTS[rule["weight_gradient"]],
+        )
+        for b in bits
     )
     return Choice(
         site=layer.kernel,
@@ -110,18 +117,20 @@ def _act_choices(work: Work, resolved: Mapping[str, Mapping[str, Any]]) -> dict[
                 f"'{one}' and '{other}' read the same tensor, but the rules give its activations "
                 f"{list(first)} and {list(second)} bits. Give both layers the same activations."
             )
-        ranges = {rule["activation_range"]: layer.path for rule, layer in zip(rules, layers, strict=True)}
-        if len(ranges) > 1:
-            (word, one), (contrary, other) = list(ranges.items())[:2]
-            raise SearchSpaceError(
-                f"'{one}' and '{other}' read the same tensor, but the rules give it the activation_range "
-                f"'{word}' and '{contrary}'. Give both layers the same."
-            )
+        for key in ("activation_range", "activation_gradient"):
+            words = {rule[key]: layer.path for rule, layer in zip(rules, layers, strict=True)}
+            if len(words) > 1:
+                (word, one), (contrary, other) = list(words.items())[:2]
+                raise SearchSpaceError(
+                    f"'{one}' and '{other}' read the same tensor, but the rules give it the {key} "
+                    f"'{word}' and '{contrary}'. Give both layers the same."
+                )
         estimator = ACT_RANGES[rules[0]["activation_range"]]
+        gradient = GRADIENTS[rules[0]["activation_gradient"]]
         # A layer that is called twice may see negative values in its other call only.
         signed = any(layer.signed for layer in layers)
         candidates: tuple[Candidate, ...] = tuple(
-            Quantizer(format=format_of(b, signed=signed), granularity=PerTensor(), scale=estimator)
+            Quantizer(format=format_of(b, signed=signed), scale=estimator, gradient=gradient)
             for b in rules[0]["activations"]
         )
         site = f"{layers[0].path}/input"
@@ -154,8 +163,8 @@ def _operand_choices(work: Work, rules: Sequence[Rule]) -> dict[str, Choice]:
                 kind="act",
                 layers=(site,),
                 candidates=tuple(
-                    Quantizer(format=format_of(b, signed=signed), granularity=PerTensor(),
-                              scale=ACT_RANGES[said["activation_range"]])
+                    Quantizer(format=format_of(b, signed=signed), scale=ACT_RANGES[said["activation_range"]],
+                              gradient=GRADIENTS[said["activation_gradient"]])
                     for b in said["activations"]
                 ),
                 granularity=PerTensor(),

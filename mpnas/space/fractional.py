@@ -72,7 +72,7 @@ def implied_bits(
       `max(b_min, ceil(log2(round(top / step) + 1)) + signed)`, whole numbers, at most the widest grid;
       rounding and ceiling are straight-through, so bits fall with the step and rise with the range.
     """
-    levels = StraightThrough()(top / step)
+    levels = StraightThrough().round(top / step)
     bits = _ceil(jnp.log2(levels + 1) - LOG_SLACK) + is_signed(choice)
     return _within(bits, grid_widths(choice)[0], grid_widths(choice)[-1])
 

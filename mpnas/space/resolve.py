@@ -18,6 +18,8 @@ DEFAULTS = {
     "width_mix": "mask",
     "weight_range": "learned",
     "activation_range": "learned",
+    "weight_gradient": "clipped",
+    "activation_gradient": "clipped",
 }
 
 

@@ -9,20 +9,11 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from mpnas.errors import SearchSpaceError
-from mpnas.quant import LearnedStep, MinMax, MovingAverage, ScaleEstimator
 from mpnas.quant.format import FLOAT_BITS, INTEGER_BITS, PRUNED_BITS
+from mpnas.space.words import WORDS, refusal
 
 MOST_WIDTH = 16  # times the channels of the given network
 ALLOWED_BITS = (PRUNED_BITS, *INTEGER_BITS, FLOAT_BITS)
-WEIGHT_RANGES: dict[str, ScaleEstimator] = {"learned": LearnedStep(), "minmax": MinMax()}
-ACT_RANGES: dict[str, ScaleEstimator] = {"learned": LearnedStep(batched=True), "moving": MovingAverage()}
-WORDS: dict[str, tuple[str, ...]] = {
-    "granularity": ("layer", "channel"),
-    "width_mix": ("mask", "interpolate"),
-    "scale": ("layer", "channel"),
-    "weight_range": tuple(WEIGHT_RANGES),
-    "activation_range": tuple(ACT_RANGES),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,12 +27,18 @@ class Rule:
       activations: The same for what the layer reads, without 0.
       granularity: Who chooses together: `layer`, `channel`, or a number of channels (a subgroup).
       scale: Who shares a scale: the same words.
-      weight_range: Where the scale of weights comes from: `learned` (LSQ) or `minmax`.
+      weight_range: Where the scale of weights comes from: `learned` (LSQ), `minmax`, `percentile`, `mse`
+        (a sweep), `octav`, `dorefa` (tanh), or `pow2` (learned range, power-of-two step).
+      activation_range: The same for activations: `learned`, `pact` or `pow2` are trained; `moving`
+        averages the extremes of batches, `percentile`, `mse` and `octav` ends that clip.
+      weight_gradient: The derivative that quantizing weights pretends: `clipped` (1, beyond the range
+        0), `ste` (1 everywhere), `mad` (beyond the range end / x), `ewgs` or `atanh` (as `clipped`, more
+        on one side of a code than on the other).
+      activation_gradient: The same for activations.
       widths: Shares of the layer's channels to choose from, each > 0: `(0.5, 1, 1.5)`. Layers whose outputs
         are added have one width together; [] keeps the channels.
       width_mix: What a mixture of widths does with channels that the narrower ones lack: `mask` leaves
         them at zero, `interpolate` stretches those that are there (NCE).
-      activation_range: The same for activations: `learned` (LSQ) or `moving` (moving average).
 
     Raises:
       SearchSpaceError: a bit-width, a word or a size that is not allowed, or 0 bits for activations.
@@ -54,10 +51,12 @@ class Rule:
     activations: tuple[int, ...] | None = None
     granularity: Literal["layer", "channel"] | int | None = None
     scale: Literal["layer", "channel"] | int | None = None
+    weight_range: str | None = None
+    activation_range: str | None = None
+    weight_gradient: str | None = None
+    activation_gradient: str | None = None
     widths: tuple[float, ...] | None = None
     width_mix: Literal["mask", "interpolate"] | None = None
-    weight_range: Literal["learned", "minmax"] | None = None
-    activation_range: Literal["learned", "moving"] | None = None
 
     def __post_init__(self) -> None:
         for key in ("weights", "activations"):
@@ -91,8 +90,4 @@ class Rule:
         for key, words in WORDS.items():
             word = getattr(self, key)
             if isinstance(word, str) and word not in words:
-                number = " or a number of channels" if key in ("granularity", "scale") else ""
-                raise SearchSpaceError(
-                    f"rule '{self.match}' has {key} = '{word}'; allowed are "
-                    f"{', '.join(repr(known) for known in words)}{number}."
-                )
+                raise SearchSpaceError(f"rule '{self.match}' has {refusal(key, word)}")

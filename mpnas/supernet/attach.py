@@ -156,18 +156,19 @@ class Supernet:
         }
 
     def distortions(self, parts: Parts) -> dict[str, Float[Array, "decisions candidates"]]:
-        """Weight site -> `||Q_k(w) - w||^2` of each decision's weights under each candidate."""
-        kernels = self.kernels(parts.params)
-        return {
-            site: jnp.stack(
-                [
-                    self.space.choices[site].granularity.reduce((q - kernels[site]) ** 2, jnp.sum)
-                    for q in quantized
-                ],
-                axis=1,
-            )
-            for site, quantized in self.quantized_kernels(parts).items()
-        }
+        """Weight site -> `||Q_k(w) - w||^2` of each decision's weights under each candidate.
+
+        Where a scale bends weights before it quantizes them (DoReFa), w are the bent ones.
+        """
+        kernels, errors = self.kernels(parts.params), {}
+        for site, quantized in self.quantized_kernels(parts).items():
+            choice, columns = self.space.choices[site], []
+            for candidate, q in zip(choice.candidates, quantized, strict=True):
+                entries = range_entries(parts.ranges[site], candidate.bits)
+                aim = candidate.shape(kernels[site], entries)  # type: ignore[union-attr]
+                columns.append(choice.granularity.reduce((q - aim) ** 2, jnp.sum))
+            errors[site] = jnp.stack(columns, axis=1)
+        return errors
 
     def _gate_leaves(self, gates: Gates) -> dict[str, Array]:
         leaves: dict[str, Array] = {}

@@ -14,10 +14,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from mpnas.quant import IntFormat, LearnedStep, PerChannel, PerTensor, Quantizer
+from mpnas.quant import PerChannel, PerTensor, Quantizer
 from mpnas.space import Assignment, Choice
 from mpnas.supernet.attach import Parts, Supernet
 from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam
+from mpnas.supernet.operand import range_entries
 from mpnas.supernet.resize import leaf_at, remaining, slice_channels
 from mpnas.supernet.substitute import SLOT
 from mpnas.supernet.trace import HOOKS, module_at
@@ -59,7 +60,7 @@ def discretize(net: Supernet, parts: Parts, assignment: Assignment) -> nnx.Modul
 
 
 def _settle(product: MixedProduct, module: Any, kernel: Array) -> None:
-    """Turn scales that are computed from the kernel into stored ones, before the kernel is sliced.
+    """Turn what is computed from the kernel into stored ranges, before the kernel is sliced.
 
     A scale from the largest weight would change when the channel with that weight is gone; a learned
     step keeps its value.
@@ -68,11 +69,12 @@ def _settle(product: MixedProduct, module: Any, kernel: Array) -> None:
     if choice is None:
         return
     kernel = kernel.astype(getattr(module, "dtype", None) or kernel.dtype)
+    ranges = {name: variable[...] for name, variable in product.weight_ranges.items()}
     candidates: list[Any] = list(choice.candidates)
     for k, candidate in enumerate(candidates):
-        if isinstance(candidate.format, IntFormat) and not isinstance(candidate.scale, LearnedStep):
-            candidates[k] = dataclasses.replace(candidate, scale=LearnedStep())
-            product.weight_ranges[f"{candidate.bits}/step"] = RangeParam(candidate.range(kernel).scale)
+        candidates[k], stored = candidate.settled(kernel, range_entries(ranges, candidate.bits))
+        for name, value in stored.items():
+            product.weight_ranges[f"{candidate.bits}/{name}"] = RangeParam(value)
     product.weight = dataclasses.replace(choice, candidates=tuple(candidates))
 
 

@@ -227,12 +227,18 @@ def rules_of(experiment: Experiment) -> tuple[Rule, ...]:
       ConfigError: something else than rules, or an unknown key or wrong value in one of them.
     """
     space = experiment.space
-    if not isinstance(space, dict) or set(space) != {"rules"} or not isinstance(space["rules"], list):
+    known = isinstance(space, dict) and {"rules"} <= set(space) <= {"rules", "ends"}
+    if not isinstance(space, dict) or not known or not isinstance(space["rules"], list):
         found = f"keys {', '.join(map(repr, space))}" if isinstance(space, dict) else repr(space)
         raise ConfigError(
-            f"a search space is a list of [[rules]] and nothing else, got {found}. See search_spaces/."
+            "a search space is a list of [[rules]], and `ends` for the bits of the first and last layer, got "
+            f"{found}. See search_spaces/."
         )
-    return tuple(validated(Rule, rule, f"rule {k + 1} of the space") for k, rule in enumerate(space["rules"]))
+    rules = [validated(Rule, rule, f"rule {k + 1} of the space") for k, rule in enumerate(space["rules"])]
+    if "ends" in space:
+        ends = {"match": "@ends", "weights": [space["ends"]], "activations": [space["ends"]], "widths": []}
+        rules.append(validated(Rule, ends, "ends of the space"))
+    return tuple(rules)
 
 
 def controller_of(spec: str | Mapping[str, Any]) -> tuple[str, Relaxation | Proposer | Scorer]:

@@ -5,13 +5,25 @@ from work_maker import chain, changed, residual
 
 from mpnas.errors import SearchSpaceError
 from mpnas.quant import (
+    EWGS,
+    MSE,
+    PACT,
+    Clipped,
+    DoReFa,
     FloatFormat,
     IntFormat,
+    InverseTanh,
+    LearnedRange,
     LearnedStep,
+    MagnitudeAware,
     MinMax,
     MovingAverage,
+    Octav,
+    Percentile,
     PerChannel,
     PerTensor,
+    Pruned,
+    StraightThrough,
     Subgroup,
 )
 from mpnas.space import Rule, build_space
@@ -84,12 +96,25 @@ def test_a_subgroup_without_channels_is_refused(key):
 @pytest.mark.parametrize("key, allowed", [
     ("granularity", "'layer', 'channel' or a number of channels"),
     ("scale", "'layer', 'channel' or a number of channels"),
-    ("weight_range", "'learned', 'minmax'"),
-    ("activation_range", "'learned', 'moving'"),
+    ("weight_range", "'learned', 'minmax', 'percentile', 'mse', 'octav', 'dorefa', 'pow2'"),
+    ("activation_range", "'learned', 'moving', 'percentile', 'mse', 'octav', 'pact', 'pow2'"),
+    ("weight_gradient", "'clipped', 'ste', 'ewgs', 'atanh', 'mad'"),
+    ("activation_gradient", "'clipped', 'ste', 'ewgs', 'atanh', 'mad'"),
 ])
 def test_an_unknown_word_is_refused_with_the_known_ones(key, allowed):
     with pytest.raises(SearchSpaceError, match=f"rule 'b' has {key} = 'chanel'; allowed are {allowed}"):
         Rule(match="b", **{key: "chanel"})
+
+
+@pytest.mark.parametrize("key, word, why", [
+    ("weight_range", "moving", "averages over batches, and weights have none"),
+    ("weight_range", "pact", "learns the clip of what a layer reads"),
+    ("activation_range", "minmax", "would depend on the batch at hand"),
+    ("activation_range", "dorefa", "squashes weights"),
+])
+def test_a_word_of_the_other_operand_is_refused_with_the_reason(key, word, why):
+    with pytest.raises(SearchSpaceError, match=f"rule 'b' has {key} = '{word}', which {why}.*; allowed are"):
+        Rule(match="b", **{key: word})
 
 
 def test_words_become_granularities_on_the_output_axis():
@@ -101,16 +126,50 @@ def test_words_become_granularities_on_the_output_axis():
     assert space.choices["b/kernel"].granularity == PerTensor()
 
 
-def test_words_become_scale_estimators():
-    rules = [
-        Rule(match="*", weights=(4,), activations=(8,)),
-        Rule(match="b", weight_range="minmax", activation_range="moving"),
-    ]
+@pytest.mark.parametrize("word, estimator", [
+    ("learned", LearnedStep()), ("minmax", MinMax()), ("percentile", Percentile(99.9)), ("mse", MSE()),
+    ("octav", Octav()), ("dorefa", DoReFa()), ("pow2", LearnedRange()),
+])
+def test_words_become_scale_estimators_of_weights(word, estimator):
+    rules = [Rule(match="*", weights=(4,)), Rule(match="b", weight_range=word)]
     choices = build_space(chain(), rules).choices
     assert choices["a/kernel"].candidates[0].scale == LearnedStep()
+    assert choices["b/kernel"].candidates[0].scale == estimator
+
+
+@pytest.mark.parametrize("word, estimator", [
+    ("learned", LearnedStep(batched=True)), ("moving", MovingAverage()), ("pact", PACT()),
+    ("percentile", MovingAverage(of=Percentile(99.9))), ("mse", MovingAverage(of=MSE())),
+    ("octav", MovingAverage(of=Octav())), ("pow2", LearnedRange(batched=True)),
+])
+def test_words_become_scale_estimators_of_activations(word, estimator):
+    rules = [Rule(match="*", activations=(8,)), Rule(match="b", activation_range=word)]
+    choices = build_space(chain(), rules).choices
     assert choices["a/input"].candidates[0].scale == LearnedStep(batched=True)
-    assert choices["b/kernel"].candidates[0].scale == MinMax()
-    assert choices["b/input"].candidates[0].scale == MovingAverage()
+    assert choices["b/input"].candidates[0].scale == estimator
+
+
+@pytest.mark.parametrize("word, gradient", [
+    ("clipped", Clipped()), ("ste", StraightThrough()), ("ewgs", EWGS(delta=5e-3)),
+    ("atanh", InverseTanh(delta=5e-3, alpha=1.0)), ("mad", MagnitudeAware()),
+])
+def test_words_become_gradients_of_each_operand(word, gradient):
+    rules = [
+        Rule(match="*", weights=(4,), activations=(8,)),
+        Rule(match="a", weight_gradient=word),
+        Rule(match="b", activation_gradient=word),
+    ]
+    choices = build_space(chain(), rules).choices
+    found = {site: choices[site].candidates[0].gradient for site in ("a/kernel", "b/input")}
+    assert found == {"a/kernel": gradient, "b/input": gradient}
+    rest = {choices[site].candidates[0].gradient for site in ("b/kernel", "a/input")}
+    assert rest == {Clipped()}
+
+
+def test_the_grid_of_dorefa_has_no_zero():
+    rules = [Rule(match="*", weights=(0, 1, 2, 32), granularity="channel", weight_range="dorefa")]
+    formats = [c.format for c in build_space(chain(), rules).choices["a/kernel"].candidates]
+    assert formats == [Pruned(), IntFormat(1, midrise=True), IntFormat(2, midrise=True), FloatFormat()]
 
 
 def test_weights_are_signed_and_activations_follow_what_they_can_be():
@@ -177,6 +236,13 @@ def test_contradictory_activations_of_one_tensor_are_refused():
 def test_contradictory_ranges_of_one_tensor_are_refused():
     rules = [Rule(match="*", activations=(4, 8)), Rule(match="skip", activation_range="moving")]
     with pytest.raises(SearchSpaceError, match="'conv' and 'skip' read the same.*'learned' and 'moving'"):
+        build_space(residual(), rules)
+
+
+def test_contradictory_gradients_of_one_tensor_are_refused():
+    rules = [Rule(match="*", activations=(4, 8)), Rule(match="skip", activation_gradient="ewgs")]
+    message = "'conv' and 'skip' read the same tensor.*activation_gradient 'clipped' and 'ewgs'"
+    with pytest.raises(SearchSpaceError, match=message):
         build_space(residual(), rules)
 
 

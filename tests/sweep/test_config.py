@@ -276,7 +276,7 @@ def test_rule_with_bits_that_do_not_exist_is_refused():
 
 @pytest.mark.parametrize("space", [{"rule": []}, {"rules": [], "more": 1}, {"rules": 3}, {}])
 def test_space_is_a_list_of_rules_and_nothing_else(space):
-    with pytest.raises(ConfigError, match=r"list of \[\[rules\]\] and nothing else"):
+    with pytest.raises(ConfigError, match=r"list of \[\[rules\]\], and `ends` for"):
         rules_of(read_experiment(changed(space=space), "my.toml"))
 
 
@@ -485,3 +485,12 @@ def test_nesting_without_end_is_a_sentence(tmp_path):
     (tmp_path / "deep.toml").write_text("a=" + "[" * 5000 + "]" * 5000)
     with pytest.raises(ConfigError, match="nests its values too deeply"):
         experiment_of(str(tmp_path / "deep.toml"))
+
+
+def test_one_key_pins_the_first_and_the_last_layer(file):
+    experiment, _ = experiment_of(str(file), ["space={rules=[{match='*', weights=[2, 8]}], ends=8}"])
+    last = rules_of(experiment)[-1]
+    assert (last.match, last.weights, last.activations) == ("@ends", (8,), (8,))
+    wrong, _ = experiment_of(str(file), ["space={rules=[{match='*', weights=[2, 8]}], ends=9}"])
+    with pytest.raises((ConfigError, SearchSpaceError), match="9"):
+        rules_of(wrong)
