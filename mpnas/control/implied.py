@@ -21,7 +21,7 @@ from jaxtyping import Array
 from mpnas.control.base import Arch, Choices, even_logits
 from mpnas.quant import StraightThrough
 from mpnas.space import Choice, Gates
-from mpnas.space.fractional import finest, implied_bits, is_implied, shares_of
+from mpnas.space.fractional import finest, implied_bits, is_implied, power_of_two, shares_of
 
 LOWEST_TOP, HIGHEST_TOP = -8.0, 7.0  # log2 of the range, in units of the calibrated one
 INSIDE = 1e-3  # keeps a projected step off the half way between two powers of two
@@ -87,7 +87,7 @@ def _step_and_top(logits: dict[str, Array]) -> dict[str, Array]:
     step = jnp.exp2(logits["step"])
     top = _bounded_slope(jnp.exp2(logits["top"]), step)
     exponent = StraightThrough().round(jnp.log2(_bounded_slope(step, step)))
-    return {"step": jnp.exp2(exponent), "top": top}
+    return {"step": power_of_two(exponent), "top": top}
 
 
 def _projected(choice: Choice, logits: dict[str, Array]) -> dict[str, Array]:

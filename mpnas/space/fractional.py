@@ -51,9 +51,9 @@ def plane_bits(
 
     Returns:
       `1 + sum planes`, from the narrowest to the widest grid; where 0 bits are offered the sign counts
-      as far as any plane is open, `1 - prod(1 - planes)`, and the lower end is 0.
+      as far as the most open plane, `max planes`, and the lower end is 0.
     """
-    sign = 1 - jnp.prod(1 - planes, axis=1) if choice.removes else 1.0
+    sign = jnp.max(planes, axis=1) if choice.removes else 1.0
     widths = grid_widths(choice)
     return _within(jnp.sum(planes, axis=1) + sign, 0 if choice.removes else widths[0], widths[-1])
 
@@ -99,6 +99,19 @@ def shares_of(choice: Choice, bits: Float[Array, "decisions"]) -> Float[Array, "
     share = ((bits - jnp.asarray(widths)[below]) / gap)[:, None]
     lower, upper = (jax.nn.one_hot(below + k, len(widths)) for k in (0, 1))
     return lower * (1 - share) + upper * share
+
+
+@jax.custom_jvp
+def power_of_two(exponent: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`2^exponent` of whole numbers from -126 to 127, exactly; `jnp.exp2` misses it by some last places.
+
+    >>> power_of_two(jnp.array([-13.0, 3.0]))
+    Array([1.2207031e-04, 8.0000000e+00], dtype=float32)
+    """
+    return jnp.ldexp(jnp.ones_like(exponent), exponent.astype(jnp.int32))
+
+
+power_of_two.defjvps(lambda tangent, result, exponent: tangent * result * np.float32(np.log(2)))
 
 
 def _within(bits: Array, low: float, high: float) -> Array:

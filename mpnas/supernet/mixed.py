@@ -133,7 +133,7 @@ class MixedProduct(nnx.Module):
         gates, ranges, stats = self.held("act")
         return self.act_operand.mixed(self.act, gates, x, ranges, stats)
 
-    def held(self, kind: str) -> tuple[Any, dict[str, Array], dict[str, Array]]:
+    def held(self, kind: str) -> tuple[Any, Entries, Entries]:
         """Gates, range parameters and statistics of the operand `weight` or `act`."""
         gates, *entries = (getattr(self, f"{kind}_{name}") for name in ("gates", "ranges", "stats"))
         ranges, stats = map(_values, entries)

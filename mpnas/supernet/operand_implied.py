@@ -23,6 +23,7 @@ from mpnas.space.fractional import (
     grid_widths,
     implied_bits,
     is_signed,
+    power_of_two,
     shares_of,
 )
 from mpnas.supernet.operand import Entries, initial_ranges, range_entries
@@ -73,7 +74,8 @@ class ImpliedBits:
         if x is not None:
             every = jnp.broadcast_to(widest.granularity.expand(found.scale, x.shape), x.shape)
             scale = choice.granularity.reduce(every, jnp.max)
-        return {"unit": jnp.exp2(jnp.ceil(jnp.log2(scale) - LOG_SLACK) - np.log2(finest(choice)[0]))}, {}
+        exponent = jnp.ceil(jnp.log2(scale) - LOG_SLACK) - np.float32(np.log2(finest(choice)[0]))
+        return {"unit": power_of_two(exponent)}, {}
 
     def settled(
         self,
@@ -98,7 +100,7 @@ class ImpliedBits:
         bits = implied_bits(choice, gates["step"], gates["top"])
         for candidate in _grids(choice):
             if isinstance(candidate.scale, LearnedStep):
-                covering = jnp.exp2(jnp.ceil(jnp.log2(top / (_levels(candidate) + 0.5))))
+                covering = power_of_two(jnp.ceil(jnp.log2(top / (_levels(candidate) + 0.5))))
                 own = choice.granularity.expand(bits == candidate.bits, shape)
                 every = jnp.broadcast_to(jnp.where(own, step, covering), shape)
                 params[f"{candidate.bits}/step"] = candidate.granularity.reduce(every, jnp.max)

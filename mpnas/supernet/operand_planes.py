@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from mpnas.quant import IntFormat, LearnedStep, Quantizer
 from mpnas.quant.scale.base import SCALE_FLOOR
 from mpnas.space import Choice
-from mpnas.space.fractional import grid_widths, plane_bits, plane_count, shares_of
+from mpnas.space.fractional import grid_widths, plane_bits, plane_count, power_of_two, shares_of
 from mpnas.supernet.operand import Entries, initial_ranges
 
 START_SHARPNESS = 200.0
@@ -71,8 +71,9 @@ class BitPlanes:
         span = jnp.maximum(granularity.reduce(jnp.abs(kernel), jnp.max), SCALE_FLOOR)
         levels = jnp.round(jnp.abs(kernel) / granularity.expand(span, kernel.shape) * (2**planes - 1))
         bits = (levels.astype(jnp.int32)[..., None] >> jnp.arange(planes)) & 1 == 1
+        present, absent = jnp.float32(self.present), jnp.float32(self.absent)
         positive, negative = (
-            jnp.where(bits & (sign * kernel > 0)[..., None], self.present, self.absent) for sign in (1, -1)
+            jnp.where(bits & (sign * kernel > 0)[..., None], present, absent) for sign in (1, -1)
         )
         return {"positive": positive, "negative": negative, "span": span}, {}
 
@@ -122,19 +123,21 @@ def _widest(choice: Choice) -> Quantizer:
 
 
 def _code(choice: Choice, planes: Array, bits: Array) -> Array:
-    """`sum_k 2^k planes_k bits_k`, one plane after the other; exact for whole bits."""
-    total = jnp.zeros(bits.shape[:-1])
-    for k in range(planes.shape[1]):
-        total = total + 2**k * choice.granularity.expand(planes[:, k], total.shape) * bits[..., k]
-    return total
+    """`sum_k 2^k planes_k bits_k`; exact for whole bits."""
+    worth = planes * 2.0 ** np.arange(planes.shape[1], dtype=np.float32)
+    expand = jax.vmap(lambda w: choice.granularity.expand(w, bits.shape[:-1]), in_axes=1, out_axes=-1)
+    return jnp.sum(expand(worth) * bits, axis=-1)
 
 
 def _best_step(candidate: Quantizer, kernel: Array, step: Array, users: Array, planes: int) -> Array:
     """Of `step * 2^j` the smallest with the least squared error of each scale group, `(scale groups,)`."""
     smallest = candidate.granularity.reduce(jnp.broadcast_to(step, kernel.shape), jnp.max)
-    steps = jnp.stack([smallest * 2**j for j in range(planes + 1)])
-    errors = jnp.stack([
-        candidate.granularity.reduce(users * (candidate.quantize(kernel, {"step": s}) - kernel) ** 2, jnp.sum)
-        for s in steps
-    ])
-    return jnp.take_along_axis(steps, jnp.argmin(errors, axis=0)[None], axis=0)[0]
+    steps = smallest * power_of_two(jnp.arange(planes + 1.0))[:, None]
+
+    def error(step: Array) -> Array:
+        return candidate.granularity.reduce(
+            users * (candidate.quantize(kernel, {"step": step}) - kernel) ** 2, jnp.sum
+        )
+
+    best = jnp.argmin(jax.vmap(error)(steps), axis=0)
+    return jnp.take_along_axis(steps, best[None], axis=0)[0]

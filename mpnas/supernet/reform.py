@@ -7,9 +7,11 @@ after a search (repair, retraining, export) sees the usual network only.
 """
 
 import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jax.numpy as jnp
+import jax
+import numpy as np
 from flax import nnx
 
 from mpnas.errors import ConfigError, nearest
@@ -26,7 +28,6 @@ from mpnas.supernet.trace import module_at
 OPERANDS: dict[str, Operand] = {
     "alternatives": Alternatives(), "planes": BitPlanes(), "implied": ImpliedBits(),
 }
-KINDS = ("weight", "act")
 
 
 @functools.lru_cache(maxsize=64)
@@ -45,15 +46,12 @@ def reformed(net: Supernet, operand: str) -> Supernet:
     if operand == "alternatives":
         return net
     operands = {site: _operand_for(operand, choice) for site, choice in net.space.choices.items()}
-    model = _model(net, net.parts, _start(net), operands)
-    return assembled(model, net.space, net.slots, operands, net.origin)
+    return assembled(_model(net, net.parts, operands), net.space, net.slots, operands, net.origin)
 
 
 def adopted(net: Supernet, searched: Supernet, parts: Parts) -> Parts:
     """Parts of the reformed network from parts of the usual one, whose ranges are calibrated."""
-    if searched is net:
-        return parts
-    return _parts(net, _model(net, parts, _start(net), searched.operands))
+    return parts if searched is net else _adopting(net, searched)(parts)
 
 
 def settled(
@@ -72,24 +70,32 @@ def settled(
     """
     if searched is net:
         return parts
-    picked = net.space.one_hot(assignment)
-    model = searched.module(parts, gates, train=True)
-    for path, slot in net.slots.items():
-        product, kernel_of = module_at(model, slot), _kernel_of(net, model, path)
-        for kind, choice, site in _searched(net, product, path):
-            gates_of_site, ranges, stats = product.held(kind)
-            kernel, ranges, stats = searched.operands[site].settled(
-                choice,
-                jnp.asarray(picked[site], jnp.float32),
-                gates_of_site,
-                kernel_of[...] if kind == "weight" else None,
-                ranges,
-                stats,
-            )
-            product.hold(kind, Alternatives(), Alternatives().start(choice), ranges, stats)
+    picked = {site: np.asarray(rows, np.float32) for site, rows in net.space.one_hot(assignment).items()}
+    return _settling(net, searched)(parts, gates, picked)
+
+
+@functools.lru_cache(maxsize=64)
+def _adopting(net: Supernet, searched: Supernet) -> Callable[[Parts], Parts]:
+    """One compiled program for all starts; op by op every shape would be compiled on its own."""
+    return jax.jit(lambda parts: _parts(net, _model(net, parts, searched.operands)))
+
+
+@functools.lru_cache(maxsize=64)
+def _settling(net: Supernet, searched: Supernet) -> Callable[[Parts, Gates, Gates], Parts]:
+    """One compiled program for all ends."""
+
+    def settle(parts: Parts, gates: Gates, picked: Gates) -> Parts:
+        model = searched.module(parts, gates, train=True)
+        for product, kernel_of, kind, choice, site in _searched(net, model):
+            kernel = kernel_of[...] if kind == "weight" else None
+            held, *entries = product.held(kind)
+            kernel, *entries = searched.operands[site].settled(choice, picked[site], held, kernel, *entries)
+            product.hold(kind, Alternatives(), Alternatives().start(choice), *entries)
             if kernel is not None:
                 kernel_of.set_value(kernel)
-    return _parts(net, model)
+        return _parts(net, model)
+
+    return jax.jit(settle)
 
 
 def _operand_for(name: str, choice: Choice) -> Operand:
@@ -97,34 +103,26 @@ def _operand_for(name: str, choice: Choice) -> Operand:
     return OPERANDS[name] if fits[name] else Alternatives()
 
 
-def _start(net: Supernet) -> dict[str, Any]:
-    return {site: Alternatives().start(choice) for site, choice in net.space.choices.items()}
-
-
-def _model(net: Supernet, parts: Parts, gates: Gates, operands: Any) -> nnx.Module:
+def _model(net: Supernet, parts: Parts, operands: Mapping[str, Operand]) -> nnx.Module:
     """The model of the usual network, its products holding other operands."""
-    model = net.module(parts, gates, train=True)
-    for path, slot in net.slots.items():
-        product, kernel_of = module_at(model, slot), _kernel_of(net, model, path)
-        for kind, choice, site in _searched(net, product, path):
-            kernel = kernel_of[...] if kind == "weight" else None
-            _, ranges, stats = product.held(kind)
-            entries = operands[site].adopted(choice, kernel, ranges, stats)
-            product.hold(kind, operands[site], operands[site].start(choice), *entries)
+    start = {site: Alternatives().start(choice) for site, choice in net.space.choices.items()}
+    model = net.module(parts, start, train=True)
+    for product, kernel_of, kind, choice, site in _searched(net, model):
+        kernel = kernel_of[...] if kind == "weight" else None
+        _, ranges, stats = product.held(kind)
+        entries = operands[site].adopted(choice, kernel, ranges, stats)
+        product.hold(kind, operands[site], operands[site].start(choice), *entries)
     return model
 
 
-def _kernel_of(net: Supernet, model: nnx.Module, path: str) -> Any:
-    """The kernel's variable of the layer at a path; None for an operand of a product without one."""
-    return leaf_at(model, net.space.work.layer[path].kernel) if path in net.space.work.layer else None
-
-
-def _searched(net: Supernet, product: MixedProduct, path: str) -> list[tuple[str, Choice, str]]:
-    """Kind, choice and site of the operands of one product that have a choice."""
-    sites = (net.space.weight_site.get(path), net.space.act_site.get(path))
-    return [
-        (kind, getattr(product, kind), site) for kind, site in zip(KINDS, sites, strict=True) if site
-    ]
+def _searched(net: Supernet, model: nnx.Module) -> Iterator[tuple[MixedProduct, Any, str, Choice, str]]:
+    """Product, variable of the kernel, kind, choice and site of every operand that has a choice."""
+    for path, slot in net.slots.items():
+        layer = net.space.work.layer.get(path)  # None for an operand of a product without a kernel
+        product, kernel_of = module_at(model, slot), leaf_at(model, layer.kernel) if layer else None
+        for kind, sites in (("weight", net.space.weight_site), ("act", net.space.act_site)):
+            if path in sites:
+                yield product, kernel_of, kind, getattr(product, kind), sites[path]
 
 
 def _parts(net: Supernet, model: nnx.Module) -> Parts:

@@ -10,8 +10,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from mpnas.control import Arch, Relaxation
 from mpnas.data import Dataset
-from mpnas.space import Assignment
+from mpnas.space import Assignment, Gates
 from mpnas.supernet import Parts, Supernet
 
 EVALUATION_BATCH = 500
@@ -20,6 +21,21 @@ EVALUATION_BATCH = 500
 def one_hot_gates(net: Supernet, assignment: Assignment) -> dict[str, Float[Array, "decisions candidates"]]:
     """Gates of an assignment as the network takes them."""
     return {s: jnp.asarray(g, jnp.float32) for s, g in net.space.one_hot(assignment).items()}
+
+
+@functools.lru_cache(maxsize=64)
+def noiseless(net: Supernet, controller: Relaxation) -> Callable[[Arch], tuple[Gates, Gates]]:
+    """State of a controller -> its probabilities, and its gates without noise at the end of a search.
+
+    One compiled call: op by op it would cost a tenth of a second, and seconds the first time.
+    """
+    choices = net.space.choices
+    return jax.jit(
+        lambda arch: (
+            controller.probabilities(arch, choices),
+            controller.gates(arch, choices, progress=1.0, key=None),
+        )
+    )
 
 
 @functools.lru_cache(maxsize=64)

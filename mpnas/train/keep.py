@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from mpnas.control import Relaxation
 from mpnas.cost import Cost, measure, satisfied
-from mpnas.space import Space
+from mpnas.supernet import Supernet
+from mpnas.train.evaluate import noiseless
 from mpnas.train.state import Best, TrainState
 
 WINDOWS = 50  # judgements in a phase
@@ -28,7 +29,7 @@ def kept(
     *,
     step: int,
     steps: int,
-    space: Space,
+    net: Supernet,
     controller: Relaxation,
     costs: Sequence[Cost],
     limits: Mapping[str, float],
@@ -39,7 +40,7 @@ def kept(
       state: After the step's updates.
       loss: Of the step, on the device; None if the weights were not updated in it.
       step, steps: Steps done, counted from 1, and steps of the phase.
-      space, controller: What the logits mean.
+      net, controller: What the logits mean.
       costs, limits: What must hold of the discrete network; costs without a limit are not looked at.
     """
     best: Best = state.best
@@ -47,7 +48,7 @@ def kept(
         best = dataclasses.replace(best, total=best.total + loss, count=best.count + 1)
     if step % max(1, steps // WINDOWS) == 0 or step == steps:
         mean = best.total / best.count
-        better = bool(mean < best.loss) and _feasible(state, space, controller, costs, limits)
+        better = bool(mean < best.loss) and _feasible(state, net, controller, costs, limits)
         best = dataclasses.replace(best, total=jnp.zeros_like(best.total), count=jnp.zeros_like(best.count))
         if better:
             # A copy, because the next step gives the buffers of the state away.
@@ -65,10 +66,11 @@ def handed_on(state: TrainState) -> TrainState:
 
 def _feasible(
     state: TrainState,
-    space: Space,
+    net: Supernet,
     controller: Relaxation,
     costs: Sequence[Cost],
     limits: Mapping[str, float],
 ) -> bool:
-    nearest = space.nearest(controller.probabilities(state.arch, space.choices))
-    return satisfied(measure([cost for cost in costs if cost.name in limits], space, nearest), limits)
+    probabilities, _ = noiseless(net, controller)(state.arch)  # type: ignore[arg-type]
+    nearest = net.space.nearest(probabilities)
+    return satisfied(measure([cost for cost in costs if cost.name in limits], net.space, nearest), limits)

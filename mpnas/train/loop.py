@@ -144,7 +144,7 @@ def run_phase(
         if phase.keep == "best_feasible":
             assert controller is not None
             state = kept(
-                state, loss_of_step, step=done, steps=phase.steps, space=net.space,
+                state, loss_of_step, step=done, steps=phase.steps, net=net,
                 controller=controller, costs=costs, limits=limits,
             )
         reports = done % hooks.every == 0 or done == phase.steps

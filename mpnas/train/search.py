@@ -20,7 +20,7 @@ from mpnas.data import Dataset
 from mpnas.errors import ConfigError
 from mpnas.space import Assignment
 from mpnas.supernet import Parts, Supernet, adopted, attach, reformed, settled
-from mpnas.train.evaluate import accuracy, one_hot_gates
+from mpnas.train.evaluate import accuracy, noiseless, one_hot_gates
 from mpnas.train.loop import Hooks, Teacher, run_phase
 from mpnas.train.phase import Optimizer, Phase
 from mpnas.train.state import TrainState, start
@@ -177,9 +177,8 @@ def conclude(
       state: Of the search's end, in the form of the controller's operand.
       controller, costs, limits: As in the search.
     """
-    choices, searched = net.space.choices, reformed(net, controller.operand)
-    probabilities = controller.probabilities(state.arch, choices)
-    gates = controller.gates(state.arch, choices, progress=1.0, key=None)
+    searched = reformed(net, controller.operand)
+    probabilities, gates = noiseless(net, controller)(state.arch)  # type: ignore[arg-type]
     preference = {site: np.asarray(p, np.float64) for site, p in probabilities.items()}
     assignment = repair(net.space, costs, limits, preference)
     assignment = spend(net.space, costs, limits, preference, assignment)

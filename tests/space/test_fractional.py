@@ -16,6 +16,7 @@ from mpnas.space.fractional import (
     is_implied,
     plane_bits,
     plane_count,
+    power_of_two,
     shares_of,
 )
 
@@ -51,7 +52,7 @@ def test_bits_of_planes_are_the_open_ones_and_the_sign(open_planes, expected):
 
 
 @pytest.mark.parametrize("open_planes, expected", [
-    ([0, 0, 0], 0), ([0, 0, 1], 2), ([1, 1, 1], 4), ([0.5, 0.5, 0], 1 + 0.75),
+    ([0, 0, 0], 0), ([0, 0, 1], 2), ([1, 1, 1], 4), ([0.5, 0.5, 0], 1 + 0.5), ([0.25, 0, 0.75], 1 + 0.75),
 ])
 def test_where_channels_can_go_the_sign_goes_with_the_last_plane(open_planes, expected):
     bits = plane_bits(choice_of(0, 2, 4), jnp.asarray([open_planes], jnp.float32))
@@ -110,3 +111,10 @@ def test_expected_bits_are_the_width_and_their_slope_is_one(bits):
 
 def test_one_candidate_has_the_whole_share():
     np.testing.assert_array_equal(shares_of(choice_of(8, decisions=3), jnp.array([1.0, 8.0, 9.0])), 1)
+
+
+def test_powers_of_two_are_exact_with_the_slope_of_the_exponential():
+    exponents = np.arange(-126, 128)
+    found = jax.jit(power_of_two)(jnp.asarray(exponents, jnp.float32))
+    np.testing.assert_array_equal(found, np.ldexp(np.float32(1), exponents))
+    assert float(jax.grad(power_of_two)(jnp.float32(3))) == pytest.approx(8 * np.log(2))

@@ -123,7 +123,7 @@ def test_hard_planes_are_the_usual_network_under_their_assignment(name, rule):
     assignment = net.space.from_indices(indices)
     searching, _ = run(searched, parts, gates, x)
     usual, _ = run(net, settled(net, searched, parts, gates, assignment), one_hot(net, assignment), x)
-    np.testing.assert_allclose(usual, searching, atol=1e-5)
+    np.testing.assert_allclose(usual, searching, rtol=1e-6, atol=1e-6)
     assert np.std(searching) > 1e-3
 
 

@@ -35,7 +35,7 @@ def noted(net, state, losses, directions, limit, steps=10 * WINDOWS):
         state = pushed(net, state, towards)
         for k in range(10):
             state = kept(
-                state, jnp.float32(loss), step=10 * window + k + 1, steps=steps, space=net.space,
+                state, jnp.float32(loss), step=10 * window + k + 1, steps=steps, net=net,
                 controller=Gumbel(), costs=COSTS, limits={"weight_bytes": limit},
             )
     return state
