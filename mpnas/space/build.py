@@ -15,7 +15,7 @@ from mpnas.space.resolve import resolve
 from mpnas.space.rules import ACT_RANGES, WEIGHT_RANGES, Rule
 from mpnas.space.space import Space
 from mpnas.space.tie import Tie
-from mpnas.space.widths import asked_widths, channel_counts
+from mpnas.space.widths import asked_widths, channel_counts, width_name
 from mpnas.space.work import ChannelGroup, Layer, Work
 
 
@@ -146,7 +146,7 @@ def _mask_choice(group: ChannelGroup, rule: Mapping[str, Any]) -> Choice:
 
 def _width_choice(group: ChannelGroup, shares: tuple[float, ...], given: int) -> Choice:
     return Choice(
-        site=group.name.removesuffix("/channels") + "/width",
+        site=width_name(group.name),
         kind="width",
         layers=group.producers,
         candidates=tuple(Width(count, share) for count, share in channel_counts(shares, given).items()),

@@ -15,7 +15,6 @@ DEFAULTS = {
     "granularity": "layer",
     "scale": "channel",
     "widths": (),
-    "widths": (),
     "weight_range": "learned",
     "activation_range": "learned",
 }
