@@ -157,8 +157,9 @@ class Space:
                 )
             unknown = sorted(set(values) - set(position))
             if unknown:
+                what = "channels" if choice.kind == "width" else "bits"
                 raise SearchSpaceError(
-                    f"the assignment gives {unknown[0]} bits at '{site}', which offers "
+                    f"the assignment gives {unknown[0]} {what} at '{site}', which offers "
                     f"{list(choice.bits)}. Use one of these, or add it to the rules."
                 )
             chosen[site] = np.array([position[bits] for bits in values], dtype=np.int64)

@@ -41,13 +41,19 @@ def alive_channels(space: Space, gates: Gates) -> dict[str, Any]:
     alive = {}
     for group, site in space.remover.items():
         alive[group] = 1 - gates[site][space.channel_decision[site], 0]
-    for group, site in space.width_site.items():
-        counts = np.asarray(space.choices[site].bits)
-        there = np.arange(space.work.groups[group].size) < counts[:, None]
-        xp = gates[site].__array_namespace__()
-        within = gates[site][0] @ xp.asarray(there, dtype=gates[site].dtype)
+    for group in space.width_site:
+        within = _within(space, gates, group)
         alive[group] = alive[group] * within if group in alive else within
     return alive
+
+
+def _within(space: Space, gates: Gates, group: str) -> Any:
+    """`(channels,)` share of the widths that reach each channel of a group."""
+    site = space.width_site[group]
+    counts = np.asarray(space.choices[site].bits)
+    there = np.arange(space.work.groups[group].size) < counts[:, None]
+    xp = gates[site].__array_namespace__()
+    return gates[site][0] @ xp.asarray(there, dtype=gates[site].dtype)
 
 
 def usage(space: Space, gates: Gates, *, in_alive: Mapping[str, Any] | None = None) -> Usage:
@@ -63,6 +69,7 @@ def usage(space: Space, gates: Gates, *, in_alive: Mapping[str, Any] | None = No
     out_alive = {
         name: removable.get(name, xp.ones(group.size)) for name, group in space.work.groups.items()
     }
+    held = in_alive is not None
     in_alive = out_alive if in_alive is None else {**out_alive, **in_alive}
     weight_bits = {}
     act_bits = {}
@@ -74,8 +81,10 @@ def usage(space: Space, gates: Gates, *, in_alive: Mapping[str, Any] | None = No
             bits = (gates[site] @ unit)[space.channel_decision[site]]
         for group in layer.writes.groups:
             if group in space.width_site or space.remover.get(group, site) != site:
-                # What others decide on too, a shared mask or a width: not this layer's bits alone.
-                bits = bits * layer.writes.along(in_alive)
+                # What others decide on too, a shared mask or a width: not this layer's bits alone. Those
+                # are 0 where they remove a channel: existence by both would count that twice.
+                own = space.remover.get(group) == site and not held
+                bits = bits * (_within(space, gates, group) if own else layer.writes.along(in_alive))
                 break
         weight_bits[layer.path] = bits
         act_bits[layer.path] = _bits(space, gates, space.act_site.get(layer.path), xp)
