@@ -115,11 +115,21 @@ def achievable(costs: Sequence[Cost], space: Space) -> dict[str, tuple[float, fl
 def floor_assignment(space: Space) -> Assignment:
     """The cheapest assignment that is still a network, by every cost at once.
 
-    Of each removable group the decision over the fewest channels stays (the last subgroup may be short).
+    Of each removable group the decision over the fewest channels stays (the last subgroup may be short, and
+    a width may cut one off).
     """
     indices = space.indices(space.uniform(None, highest=False))
     for group, site in space.remover.items():
-        indices[site][space.fewest[group][0]] = 1
+        width = space.width_site.get(group)
+        sizes = space.choices[width].bits if width else (space.work.groups[group].size,)
+        decisions = space.choices[site].decisions
+        left = np.stack([
+            np.bincount(space.channel_decision[site][:size], minlength=decisions) for size in sizes
+        ])
+        chosen, kept = np.unravel_index(np.argmin(np.where(left > 0, left, left.max() + 1)), left.shape)
+        indices[site][kept] = 1
+        if width:
+            indices[width][:] = chosen
     return space.from_indices(indices)
 
 

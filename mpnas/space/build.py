@@ -16,8 +16,8 @@ from mpnas.space.resolve import DEFAULTS, changes, resolve
 from mpnas.space.rules import Rule
 from mpnas.space.space import Space
 from mpnas.space.tie import Tie
+from mpnas.space.widths import asked_widths, channel_counts, width_name
 from mpnas.space.words import ACT_RANGES, GRADIENTS, WEIGHT_RANGES
-from mpnas.space.widths import asked_widths, channel_counts
 from mpnas.space.work import ChannelGroup, Layer, Work
 
 
@@ -188,7 +188,7 @@ def _mask_choice(group: ChannelGroup, rule: Mapping[str, Any]) -> Choice:
 def _width_choice(group: ChannelGroup, shares: tuple[float, ...], given: int, stretched: bool) -> Choice:
     counts = channel_counts(shares, given)
     return Choice(
-        site=group.name.removesuffix("/channels") + "/width",
+        site=width_name(group.name),
         kind="width",
         layers=group.producers,
         candidates=tuple(Width(count, share, stretched) for count, share in counts.items()),

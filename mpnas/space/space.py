@@ -17,6 +17,7 @@ from mpnas.quant import Subgroup
 from mpnas.space.assignment import Assignment
 from mpnas.space.choice import Choice
 from mpnas.space.tie import Tie
+from mpnas.space.widths import width_name
 from mpnas.space.work import Work
 
 Gates = Mapping[str, Any]  # site -> Float[Array, "decisions candidates"], numpy or jax
@@ -68,8 +69,9 @@ class Space:
     @cached_property
     def width_site(self) -> Mapping[str, str]:
         """Channel group -> the site that chooses how many of its channels there are."""
-        names = {site: site.removesuffix("/width") + "/channels" for site in self.choices}
-        return {names[site]: site for site, choice in self.choices.items() if choice.kind == "width"}
+        sites = {group: width_name(group) for group in self.work.groups}
+        offered = {site for site, choice in self.choices.items() if choice.kind == "width"}
+        return {group: site for group, site in sites.items() if site in offered}
 
     @cached_property
     def stretched(self) -> Mapping[str, str]:
@@ -168,8 +170,9 @@ class Space:
                 )
             unknown = sorted(set(values) - set(position))
             if unknown:
+                what = "channels" if choice.kind == "width" else "bits"
                 raise SearchSpaceError(
-                    f"the assignment gives {unknown[0]} bits at '{site}', which offers "
+                    f"the assignment gives {unknown[0]} {what} at '{site}', which offers "
                     f"{list(choice.bits)}. Use one of these, or add it to the rules."
                 )
             chosen[site] = np.array([position[bits] for bits in values], dtype=np.int64)

@@ -74,15 +74,21 @@ def alive_channels(space: Space, gates: Gates, *, widths: bool = True) -> dict[s
     alive = {}
     for group, site in space.remover.items():
         alive[group] = 1 - gates[site][space.channel_decision[site], 0]
-    for group, site in space.width_site.items():
+    for group in space.width_site:
         if group in space.stretched and not widths:
             continue
-        counts = np.asarray(space.choices[site].bits)
-        there = np.arange(space.work.groups[group].size) < counts[:, None]
-        xp = gates[site].__array_namespace__()
-        within = gates[site][0] @ xp.asarray(there, dtype=gates[site].dtype)
+        within = _within(space, gates, group)
         alive[group] = alive[group] * within if group in alive else within
     return alive
+
+
+def _within(space: Space, gates: Gates, group: str) -> Any:
+    """`(channels,)` share of the widths that reach each channel of a group."""
+    site = space.width_site[group]
+    counts = np.asarray(space.choices[site].bits)
+    there = np.arange(space.work.groups[group].size) < counts[:, None]
+    xp = gates[site].__array_namespace__()
+    return gates[site][0] @ xp.asarray(there, dtype=gates[site].dtype)
 
 
 def usage(space: Space, gates: Gates, *, in_alive: Mapping[str, Any] | None = None) -> Usage:
@@ -98,6 +104,7 @@ def usage(space: Space, gates: Gates, *, in_alive: Mapping[str, Any] | None = No
     out_alive = {
         name: removable.get(name, xp.ones(group.size)) for name, group in space.work.groups.items()
     }
+    held = in_alive is not None
     in_alive = out_alive if in_alive is None else {**out_alive, **in_alive}
     weight_bits, weight_share = {}, {}
     act_bits, act_share = {}, {}
@@ -111,8 +118,10 @@ def usage(space: Space, gates: Gates, *, in_alive: Mapping[str, Any] | None = No
             share = gates[site][space.channel_decision[site]]
         for group in layer.writes.groups:
             if group in space.width_site or space.remover.get(group, site) != site:
-                # What others decide on too, a shared mask or a width: not this layer's bits alone.
-                exists = layer.writes.along(in_alive)
+                # What others decide on too, a shared mask or a width: not this layer's bits alone. Those
+                # are 0 where they remove a channel: existence by both would count that twice.
+                own = space.remover.get(group) == site and not held
+                exists = _within(space, gates, group) if own else layer.writes.along(in_alive)
                 bits, share = bits * exists, share * exists[:, None]
                 break
         weight_bits[layer.path], weight_share[layer.path] = bits, share

@@ -13,6 +13,15 @@ from mpnas.space.rules import Rule
 from mpnas.space.work import ChannelGroup, Work
 
 
+def width_name(group: str) -> str:
+    """The site that chooses the width of a channel group.
+
+    >>> width_name("stem/channels"), width_name("stem/channels@2")
+    ('stem/width', 'stem/channels@2/width')
+    """
+    return group.removesuffix("/channels") + "/width"
+
+
 def asked_widths(
     work: Work, resolved: Mapping[str, Mapping[str, Any]], rules: Sequence[Rule]
 ) -> tuple[dict[str, tuple[float, ...]], list[str]]:

@@ -84,7 +84,7 @@ class ChannelGroup:
     """Channels that exist together: outputs of every layer in `producers`.
 
     Attributes:
-      name: `<first producer>/channels` (and `@k` if they begin at its channel k); without producers
+      name: `<first producer>/channels` (its further groups with `@2`, `@3`, ...); without producers
         `input/channels` for the model's input, else `<first consumer>/input_channels`.
       size: Number of channels.
       producers: Paths of the layers that write these channels, in program order.

@@ -55,6 +55,8 @@ class Channels:
             # that is joined twice at once one link is kept; the next turn finds the rest.
             low, high = np.minimum(one, other), np.maximum(one, other)
             self._parent[high] = low
+            kept = self._parent[high] == low
+            low, high = low[kept], high[kept]
             np.minimum.at(self._frozen, low, self._frozen[high])
             np.logical_or.at(self._written, low, self._written[high])
 

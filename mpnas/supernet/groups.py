@@ -58,7 +58,9 @@ class Groups:
             else:
                 base, key = f"{reader}/input_channels", (axis, frozen[number])
             if key not in names:
-                names[key] = base if base not in self._sizes else f"{base}@{number}"
+                # By ordinal: a network that was made wider has groups of the same names.
+                again = sum(name == base or name.startswith(f"{base}@") for name in self._sizes)
+                names[key] = f"{base}@{again + 1}" if again else base
                 self.frozen[names[key]] = frozen[number]
                 self._sizes[names[key]] = 0
             name = names[key]

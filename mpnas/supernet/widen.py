@@ -90,25 +90,38 @@ def _drawn(rng: np.random.Generator, spread: float) -> Fill:
     return lambda shape: rng.normal(0.0, spread, shape)
 
 
-def _blocks(lanes: Lanes, sizes: Mapping[str, int]) -> list[tuple[str, int]] | None:
-    """`(group, size)` of the whole groups that an axis is made of, in order; None if of something else."""
+Block = tuple[str, int, int]  # group, its channels, entries per channel
+
+
+def _blocks(lanes: Lanes, sizes: Mapping[str, int]) -> list[Block] | None:
+    """The whole groups that an axis is made of, in order; None if it is made of something else.
+
+    A depthwise layer with a multiplier writes each channel several times in a row.
+    """
     blocks = []
     for group, channels in lanes.runs:
-        size = sizes[group]
-        if channels != tuple(range(size)) * (len(channels) // size):
-            return None
-        blocks += [(group, size)] * (len(channels) // size)
+        size, start = sizes[group], 0
+        while start < len(channels):
+            # A single channel is not told apart from its repetitions: each is a block of its own.
+            times = 1 if size == 1 else next(
+                (k for k, channel in enumerate(channels[start:]) if channel), len(channels) - start
+            )
+            block = tuple(np.repeat(np.arange(size), times).tolist())
+            if not block or channels[start : start + len(block)] != block:
+                return None
+            blocks.append((group, size, times))
+            start += len(block)
     return blocks
 
 
 def _padded(
-    array: np.ndarray, axis: int, blocks: Sequence[tuple[str, int]], growth: Mapping[str, int], new: Fill
+    array: np.ndarray, axis: int, blocks: Sequence[Block], growth: Mapping[str, int], new: Fill
 ) -> np.ndarray:
     """`array` with every block along `axis` as long as its group has grown, new entries at its end."""
     parts, start = [], 0
-    for group, size in blocks:
-        parts.append(np.take(array, range(start, start + size), axis=axis))
-        start += size
-        more = growth.get(group, size) - size
+    for group, size, times in blocks:
+        parts.append(np.take(array, range(start, start + size * times), axis=axis))
+        start += size * times
+        more = (growth.get(group, size) - size) * times
         parts.append(new(tuple(more if k == axis else n for k, n in enumerate(array.shape))))
     return np.concatenate(parts, axis=axis)

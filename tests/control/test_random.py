@@ -90,6 +90,28 @@ def test_lowest_limit_is_met_also_where_one_subgroup_is_shorter():
         assert found.bits["l0/kernel"] == (0, 0, 8)
 
 
+WIDTHS = chain((3, 6, 5, 2), Rule(match="*", weights=(0, 2, 8), granularity=2, widths=(0.5, 1)))
+
+
+def weights(assignment):
+    """The multiplications of the chain, which grow with every channel."""
+    alive = WIDTHS.existing(WIDTHS.indices(assignment))
+    first, second = alive["l0/channels"].sum(), alive["l1/channels"].sum()
+    return {"macs": float(3 * first + first * second + second * 2)}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_draws_with_widths_are_networks_within_the_limit(share, seed):
+    # Pairs of channels decide together. Of l0 the least width, 3, cuts the second pair: one channel of it
+    # is the cheapest to keep. Of l1 (round(2.5) = 2) it is the whole first pair. All there are is 6 by 5.
+    lowest, highest = 3 * 1 + 1 * 2 + 2 * 2, 3 * 6 + 6 * 5 + 5 * 2
+    limit = lowest + share * (highest - lowest)
+    (found,) = Random().ask(None, WIDTHS, np.random.default_rng(seed), 1, weights, {"macs": limit})
+    WIDTHS.check(found)
+    assert weights(found)["macs"] <= limit
+
+
 def test_impossible_limit_is_refused_with_the_cheapest_draw():
     with pytest.raises(BudgetError) as refused:
         ask(LOWEST - 1)

@@ -1,5 +1,6 @@
 """Tests of mpnas/supernet/axes.py."""
 
+import numpy as np
 import pytest
 
 from mpnas.supernet.axes import Channels, reshaped
@@ -88,3 +89,21 @@ def test_rows_that_are_joined_crosswise_are_all_one():
     channels.join(axis.ids, axis.ids[::-1], "turned")
     channels.join(axis.ids[:2], axis.ids[[1, 1]], "met")
     assert len(set(axis.roots.tolist())) == 1
+
+
+def test_a_row_that_is_read_twice_over_is_no_reason_of_its_own():
+    channels = Channels()
+    read, row = channels.fresh((6, 3))
+    row.written_by("a")
+    channels.join(np.tile(row.ids, 2), read.ids, "multiplied")
+    assert read.roots.tolist() == row.roots.tolist() * 2 and channels.reasons() == {}
+
+
+def test_rows_that_two_layers_write_and_one_entry_joins_have_a_reason():
+    channels = Channels()
+    row, entry = channels.fresh((2, 1))
+    channels.write(row.ids[:1], "a")
+    channels.write(row.ids[1:], "b")
+    channels.join(row.ids, entry.ids[[0, 0]], "met")
+    (root,) = set(row.roots.tolist())
+    assert channels.reasons() == {root: ("met",)} and channels.writers() == {root: ("a", "b")}
