@@ -5,6 +5,7 @@ Sakr et al., ICML 2022, https://arxiv.org/abs/2206.06501 (the 100-point sweep th
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -49,21 +50,38 @@ class MSE(Ends):
     ) -> tuple[Float[Array, "groups"], Float[Array, "groups"]]:
         """The best fraction of the minimum and of the maximum of each group."""
         low, high = granularity.reduce(x, jnp.min), granularity.reduce(x, jnp.max)
-
-        def error(fraction: Array) -> Array:
-            found = covering_range(low * fraction, high * fraction, fmt)
-            return granularity.reduce((_quantized(x, found, fmt, granularity) - x) ** 2, jnp.sum)
-
-        def better(best: tuple[Array, Array], fraction: Array) -> tuple[tuple[Array, Array], None]:
-            least, of = best
-            tried = error(fraction)
-            improves = tried < least * (1 - MARGIN)
-            return (jnp.where(improves, tried, least), jnp.where(improves, fraction, of)), None
-
-        fractions = jnp.arange(self.points, 0, -1, dtype=jnp.float32) / self.points
-        start = (error(fractions[0]), jnp.ones_like(low))
-        (_, best), _ = jax.lax.scan(better, start, fractions[1:])
+        best = best_fraction(x, low, high, fmt, granularity, self.points)
         return low * best, high * best
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def best_fraction(
+    x: Float[Array, "..."],
+    low: Float[Array, "groups"],
+    high: Float[Array, "groups"],
+    fmt: IntFormat,
+    granularity: Granularity,
+    points: int,
+) -> Float[Array, "groups"]:
+    """The fraction of `low` and `high`, of 1, ..., 1/points, at which quantizing `x` errs least.
+
+    Compiled by itself, as loops that run uncompiled are compiled anew at each call.
+    """
+
+    def error(fraction: Array) -> Array:
+        found = covering_range(low * fraction, high * fraction, fmt)
+        return granularity.reduce((_quantized(x, found, fmt, granularity) - x) ** 2, jnp.sum)
+
+    def better(best: tuple[Array, Array], fraction: Array) -> tuple[tuple[Array, Array], None]:
+        least, of = best
+        tried = error(fraction)
+        improves = tried < least * (1 - MARGIN)
+        return (jnp.where(improves, tried, least), jnp.where(improves, fraction, of)), None
+
+    fractions = jnp.arange(points, 0, -1, dtype=jnp.float32) / points
+    start = (error(fractions[0]), jnp.ones_like(low))
+    (_, best), _ = jax.lax.scan(better, start, fractions[1:])
+    return best
 
 
 def _quantized(x: Array, found: Range, fmt: IntFormat, granularity: Granularity) -> Array:

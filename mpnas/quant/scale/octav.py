@@ -7,6 +7,7 @@ Source: Sakr et al., ICML 2022, https://arxiv.org/abs/2206.06501, the recursion 
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,7 @@ class Octav(Ends):
         return jnp.maximum(clip * 2.0 ** (fmt.signed - fmt.bits), SCALE_FLOOR)
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def best_clip(
     x: Float[Array, "..."], fmt: IntFormat, granularity: Granularity, iterations: int = ITERATIONS
 ) -> Float[Array, "groups"]:
@@ -71,6 +73,7 @@ def best_clip(
     `s' = sum |x| 1{|x| > s} / (4^-B / d * #{0 < |x| <= s} + #{|x| > s})`, d = 3 signed, 12 unsigned.
     Zeros are exact at any scale and do not count, nor do values that the format clips at any scale.
     Where no value exceeds s the step would end at 0 and oscillate, as it does for x = +-1; s then stays.
+    Compiled by itself, as loops that run uncompiled are compiled anew at each call.
     """
     size = jnp.abs(x) if fmt.signed else jnp.maximum(x, 0.0)
     rounding = 4.0**-fmt.bits / (3 if fmt.signed else 12)

@@ -23,9 +23,11 @@ from mpnas.quant.scale.base import (
     refuse_zero_point,
 )
 from mpnas.quant.scale.learned import positive
+from mpnas.quant.scale.percentile import Percentile
 
 # The paper starts at 10, its successors (Risso et al., IGSC 2022) at 6, the end of a ReLU6.
 START = 6.0
+BULK = Percentile(99.9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +46,17 @@ class PACT(ScaleEstimator):
     def init(
         self, x: Float[Array, "..."], fmt: IntFormat, granularity: Granularity
     ) -> tuple[Params, Stats]:
-        """`alpha` = 6 per group, or the largest magnitude where that is smaller; no statistics.
+        """`alpha` = 6 per group, but not beyond its values nor below their bulk; no statistics.
 
-        A clip beyond all values has no gradient, and would leave codes unused for good.
+        Where the largest magnitude is smaller than 6 it is taken: a clip beyond all values has no
+        gradient, and would leave codes unused for good. Where the 99.9th percentile is larger it is
+        taken: a layer that reads pixels up to 255 would see nothing, and alpha not get there.
         """
         self.check(fmt)
-        sample = x.astype(jnp.float32)
-        most = granularity.reduce(jnp.abs(sample) if fmt.signed else sample, jnp.max)
-        return {"alpha": jnp.clip(most, SCALE_FLOOR, START)}, {}
+        size = jnp.abs(x.astype(jnp.float32)) if fmt.signed else x.astype(jnp.float32)
+        _, bulk = BULK.ends(size, fmt, granularity)
+        start = jnp.minimum(granularity.reduce(size, jnp.max), jnp.maximum(bulk, START))
+        return {"alpha": jnp.maximum(start, SCALE_FLOOR)}, {}
 
     def range(
         self,

@@ -22,7 +22,7 @@ LAPLACE = jnp.asarray(stats.laplace.ppf(SHARES) / np.sqrt(2), jnp.float32)
 
 @pytest.mark.parametrize("steps, clip", [(0, 1.05), (1, 2.393766), (2, 3.179301), (20, 3.179301)])
 def test_the_steps_from_the_mean_are_those_of_the_worked_example(steps, clip):
-    found = best_clip(SMALL, IntFormat(4), PerTensor(), iterations=steps)
+    found = best_clip(SMALL, IntFormat(4), PerTensor(), steps)
     np.testing.assert_allclose(found, [clip], rtol=1e-6)
 
 
@@ -72,9 +72,7 @@ def test_the_scale_splits_the_clip_into_the_steps_of_the_format():
 def test_values_of_one_magnitude_are_not_clipped_and_do_not_oscillate(value):
     x = value * jnp.array([1.0, -1.0, 1.0, -1.0])
     for steps in (1, 2, 19, 20):
-        np.testing.assert_allclose(
-            best_clip(x, IntFormat(4), PerTensor(), iterations=steps), [value], rtol=1e-6
-        )
+        np.testing.assert_allclose(best_clip(x, IntFormat(4), PerTensor(), steps), [value], rtol=1e-6)
 
 
 @pytest.mark.parametrize("x", [jnp.zeros(5), jnp.array([-1.0, -2.0])], ids=["zeros", "nothing_above_zero"])

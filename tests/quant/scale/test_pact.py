@@ -51,13 +51,15 @@ def test_each_group_has_its_own_alpha():
 
 
 @pytest.mark.parametrize("sample, fmt, alpha", [
-    ([0.0, 20.0], IntFormat(4, False), 6.0),
+    ([2.0] * 1999 + [20.0], IntFormat(4, False), 6.0),
+    ([2.0] * 1999 + [-20.0], IntFormat(4), 6.0),
+    ([200.0] * 1999 + [255.0], IntFormat(4, False), 200.0),
     ([0.0, 2.5], IntFormat(4, False), 2.5),
     ([-3.0, 2.5], IntFormat(4, False), 2.5),
     ([-3.0, 2.5], IntFormat(4), 3.0),
     ([0.0, 0.0], IntFormat(4), SCALE_FLOOR),
 ])
-def test_alpha_starts_at_six_or_the_largest_value(sample, fmt, alpha):
+def test_alpha_starts_at_six_if_some_values_are_beyond_and_few(sample, fmt, alpha):
     params, stats = PACT().init(jnp.array(sample), fmt, PerTensor())
     np.testing.assert_allclose(params["alpha"], [alpha])
     assert stats == {}

@@ -49,6 +49,15 @@ def test_groups_are_ranked_apart(granularity):
         assert high[group] == min(values.max(), most) and low[group] == max(values.min(), -most)
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.one_of(st.integers(-3, 3), st.floats(-(2.0**100), 2.0**100)), min_size=30, max_size=30))
+def test_the_percentile_of_any_numbers_is_that_of_numpy(values):
+    x = np.array(values, np.float32)
+    x[np.abs(x) < 1e-30] = 0.0
+    _, high = Percentile(70.0).ends(jnp.asarray(x), ASYMMETRIC, PerTensor())
+    assert high[0] == np.quantile(x, 0.7, method="inverted_cdf")
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([SIGNED, UNSIGNED, ASYMMETRIC]))
 def test_a_smaller_percentage_never_has_a_wider_step_and_all_is_min_max(seed, fmt):
