@@ -256,6 +256,28 @@ def test_baseline_is_no_controller(name):
     assert "[references]" in message
 
 
+@pytest.mark.parametrize("spec", ["evolution", "optuna", "random_search", "importance", "sensitivity"])
+def test_controllers_that_train_no_logits_need_no_search_phase(spec):
+    table = changed(controllers=[spec])
+    del table["recipe"]["search"]
+    experiment = read_experiment(table, "my.toml")
+    assert experiment.recipe.search is None
+    table["controllers"].append("gumbel")
+    with pytest.raises(ConfigError, match="no 'arch' optimizer, so controller 'gumbel' would search nothing"):
+        read_experiment(table, "my.toml")
+
+
+@pytest.mark.parametrize("spec, words", [
+    ("evolutoin", "unknown controller 'evolutoin'; nearest: 'evolution'"),
+    ({"name": "evolution", "populaton": 3}, "unknown key 'populaton'; nearest: 'population'"),
+    ({"name": "evolution", "parents": 99}, "Evolution needs .*parents <= population"),
+    ({"name": "sensitivity", "measure": "fischer"}, "'measure' = 'fischer' is wrong: .*'fisher'"),
+    ({"name": "importance", "first": 2.0}, "Importance needs 0 < first < 1"),
+])
+def test_wrong_settings_of_a_controller_without_gradients_are_a_sentence(spec, words):
+    assert re.search(words, refused(controllers=[spec]))
+
+
 @pytest.mark.parametrize("rule, words", [
     ({"match": "*", "wieghts": [2]}, "rule 2 of the space: unknown key 'wieghts'; nearest: 'weights'"),
     ({"match": "*", "weights": ["two"]}, "rule 2 of the space: 'weights.0' = 'two' is wrong"),
