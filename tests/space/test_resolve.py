@@ -39,7 +39,7 @@ def test_patterns_tell_upper_from_lower_case():
 
 
 def test_a_layer_without_a_hook_can_be_named_only_to_exclude_it():
-    work = changed(chain(), "b", hookable=False, obstacle="an Einsum has no hook for its product")
+    work = changed(chain(), "b", obstacle="an Einsum has no hook for its product")
     with pytest.raises(SearchSpaceError, match="attached to 'b': an Einsum has no hook.*weights = \\[\\]"):
         build_space(work, [Rule(match="*", weights=(4,))])
     rules = [Rule(match="*", weights=(4,), activations=(8,)), Rule(match="b", weights=(), activations=())]
@@ -81,11 +81,5 @@ def test_the_last_rule_can_spare_the_ends():
 
 
 def test_a_layer_without_a_hook_may_have_another_width():
-    work = changed(chain(), "b", hookable=False, obstacle="an Einsum has no hook for its product")
+    work = changed(chain(), "b", obstacle="an Einsum has no hook for its product")
     assert resolve(work, [Rule(match="b", widths=(0.5, 1))])["b"]["widths"] == (0.5, 1)
-
-
-def test_an_obstacle_without_words_names_the_module():
-    work = changed(chain(), "b", hookable=False, module="Mystery")
-    with pytest.raises(SearchSpaceError, match="'b': its module, a Mystery, has no hook"):
-        resolve(work, [Rule(match="b", activations=(8,))])
