@@ -2,7 +2,8 @@
 
 A search that ends below its budget has saved more than anybody asked for. Decisions are raised, one
 candidate at a time, in the order of what the preference loses by it, as long as every limit holds
-exactly. Removed channels stay removed: bringing one back would add work in every layer that reads it.
+exactly. Channels that were removed one by one stay removed: bringing one back would add work in every
+layer that reads it. A width may grow, if all of that work is within the limits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,7 @@ def _moves(space: Space, start: Mapping[str, np.ndarray], preference: Gates) -> 
     """Every raise above `start`, the least regretted first; a decision's own raises stay in order."""
     moves: list[tuple[float, str, int, int]] = []
     for site, choice in space.choices.items():
-        if choice.kind in ("mask", "width"):
+        if choice.kind == "mask":
             continue
         scores = np.log(np.asarray(preference[site], np.float64) + 1e-30)
         for decision, chosen in enumerate(start[site]):

@@ -133,7 +133,7 @@ def _counts(front: Front) -> Iterator[str]:
                 continue
             site = sites[name]
             total = sum(count for _, count in runs_of(decision, site["decisions"]))
-            if ("width_mult" in decision) != (site["kind"] == "width"):
+            if ("channels" in decision) != (site["kind"] == "width"):
                 yield f"I4: {point['id']} decides '{name}' as something other than {site['kind']}."
             elif site["kind"] != "width" and total != site["decisions"]:
                 yield (
@@ -174,7 +174,7 @@ def _same_bits(assignment: Front, sites: Front, left: str, right: str) -> bool:
 
 
 def _same_width(assignment: Front, sites: Front, left: str, right: str) -> bool:
-    return assignment[left].get("width_mult") == assignment[right].get("width_mult")
+    return assignment[left].get("channels") == assignment[right].get("channels")
 
 
 def _stats(front: Front) -> Iterator[str]:

@@ -37,7 +37,7 @@ class Record:
       gap: Soft against hard numbers: expected_costs, soft_metric, hard_metric,
         mean_choice_entropy, undecided_fraction; may be empty.
       assignment: Site -> {"granularity", "bits"}, {"granularity", "rle": [[bits, count], ...]}
-        (optionally "group_size"), or {"granularity", "width_mult"}; empty for a float network.
+        (optionally "group_size"), or {"granularity", "channels"}; empty for a float network.
       seconds: Part of the trial -> wall-clock seconds.
       steps: Part of the trial -> optimizer steps; "evaluations" -> assignments that a search may try.
       artifacts: checkpoint, sha256 and exports, with paths relative to the run folder.

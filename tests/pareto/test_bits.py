@@ -34,7 +34,7 @@ def test_a_float_network_has_none():
 
 
 def test_a_width_has_no_bits():
-    assert runs_of({"granularity": "layer", "width_mult": 1.5}, 1) == []
+    assert runs_of({"granularity": "group", "channels": 6}, 1) == []
 
 
 @settings(deadline=None, max_examples=50)

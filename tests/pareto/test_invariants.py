@@ -9,7 +9,7 @@ from front_maker import SITES, TIES, RUN, made, recompute, record, records
 from mpnas.errors import SearchSpaceError
 from mpnas.pareto.invariants import violations
 
-WIDTH = {"granularity": "layer", "width_mult": 1.5}
+WIDTH = {"granularity": "group", "channels": 6}
 SHA_ABC = hashlib.sha256(b"abc").hexdigest()
 
 
@@ -159,12 +159,12 @@ def test_i5_tied_widths_agree():
         name: {"kind": "width", "decisions": 1, "parameters": 0, "macs": 0} for name in ("w1", "w2")
     }
     ties = TIES + [{"id": "wide", "members": ["w1", "w2"], "why": "added at block/add"}]
-    wide = {"granularity": "layer", "width_mult": 1.5, "out_channels": 6}
+    wide = {"granularity": "group", "channels": 6}
     one = record("a")
     one.assignment.update(w1=wide, w2=copy.deepcopy(wide))
 
     def change(front):
-        front["points"][0]["assignment"]["w2"]["width_mult"] = 1.0
+        front["points"][0]["assignment"]["w2"]["channels"] = 4
 
     assert broken(change, made([one], run=RUN | {"sites": sites}, ties=ties)) == {"I5"}
 
