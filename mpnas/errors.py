@@ -28,6 +28,10 @@ class BudgetError(MpnasError):
     """A budget cannot be met; names the achievable range and what sets its floor."""
 
 
+class UnpricedError(MpnasError):
+    """A cost has no number for something that a network does; names the place and what has one."""
+
+
 class DataError(MpnasError):
     """A data file is missing, truncated, or not what its checksum says."""
 

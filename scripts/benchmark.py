@@ -1,16 +1,20 @@
-"""Measurements of speed: every comparison interleaved in one process, medians and ratios.
+"""Measurements of speed and of searches: every comparison in one process, medians and ratios.
 
     python scripts/benchmark.py search-step [--batch 128] [--repeats 15] [--json FILE]
+    python scripts/benchmark.py regret [--seeds 10] [--only gumbel dbp] [--rebuild] [--json FILE]
 
 `search-step` times a plain float training step of ResNet-8 and search steps over the same network:
 bits per layer, bits per channel, bits per channel with searched activations; and the peak memory that
 the compiler plans for each. Other processes on the machine disturb absolute times; quote the ratios.
+`regret` compares what every controller finds with the best of all assignments of a small space (see
+`regret.py`), and ends with 1 where one that must find it does not.
 """
 
 import argparse
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import regret
 from flax import nnx
 
 from mpnas.control import Gumbel
@@ -49,8 +54,9 @@ def main() -> None:
     step.add_argument("--repeats", type=int, default=15)
     step.add_argument("--json", type=Path)
     step.set_defaults(run=search_step)
+    regret.add(commands)
     arguments = parser.parse_args()
-    arguments.run(arguments)
+    sys.exit(arguments.run(arguments))
 
 
 def search_step(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Tests of experiments/ and search_spaces/: every bundled file is usable as it stands."""
 
+import importlib
 import importlib.resources
 import json
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpnas.cost import COSTS, Budget, refuse_impossible
+from mpnas.control import Sensitivity
+from mpnas.cost import COSTS, Budget, measure, refuse_impossible
 from mpnas.supernet import attach
 from mpnas.sweep.config import bundled_experiments, experiment_of, rules_of
 from mpnas.sweep.named import model_of
@@ -37,7 +39,8 @@ def test_committed_result_of_an_experiment_is_readable(name):
     if name == "resnet8_cifar10":
         assert path.is_file()
     if path.is_file():
-        assert json.loads(path.read_text())["command"].startswith("mpnas ")
+        command = json.loads(path.read_text())["command"]
+        assert command.startswith(("mpnas ", "python scripts/benchmark.py "))
 
 
 def test_resnet8_result_keeps_what_its_readme_claims():
@@ -48,6 +51,33 @@ def test_resnet8_result_keeps_what_its_readme_claims():
     )
     assert best["test_accuracy"] >= 0.86
     assert result["minutes"] <= 30
+
+
+def test_regrets_that_are_committed_are_within_the_bar_and_better_than_random():
+    result = json.loads((ROOT / "experiments/regret/result.json").read_text())
+    rows = {row["controller"]: row for row in result["rows"]}
+    for name in ("gumbel", "dbp", "sensitivity"):
+        assert len(rows[name]["regret"]) == 10
+        assert sum(regret > 0.01 for regret in rows[name]["regret"]) <= 1
+        assert np.median(rows[name]["regret"]) < np.median(rows[name]["random_regret"])
+    assert (ROOT / "experiments/regret/table.npz").stat().st_size < 300_000
+
+
+def test_regret_table_is_that_of_its_weights_and_the_exact_repair_is_close_to_its_best(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    regret = importlib.import_module("regret")
+    bench = regret._bench(rebuild=False)  # measures some entries again
+    assert len(bench.losses) == 16_875
+    (asked,) = bench.experiment.budgets
+    limits = Budget(asked).absolute(bench.net.space, COSTS)
+    costs = regret._costs(bench.net.space, limits)
+    best = min(loss for key, loss in bench.losses.items() if costs[key]["bops"] <= limits["bops"])
+    span = max(bench.losses.values()) - min(bench.losses.values())
+    for key in list(bench.losses)[::3000]:
+        assignment = next(a for a in regret.every(bench.net.space) if regret.key_of(a) == key)
+        assert costs[key]["bops"] == measure(COSTS, bench.net.space, assignment)["bops"]
+    found = regret._searched(bench, Sensitivity(batches=60, batch=36), 0)
+    assert 0 <= found - best <= 0.01 * span
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "search_spaces").glob("*.toml")), ids=lambda path: path.stem)

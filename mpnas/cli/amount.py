@@ -9,6 +9,7 @@ from mpnas.errors import ConfigError
 UNITS = {
     "": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
     "k": 1e3, "m": 1e6, "g": 1e9,
+    "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "j": 1, "mj": 1e-3, "uj": 1e-6, "nj": 1e-9, "pj": 1e-12,
 }
 _AMOUNT = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)")
 

@@ -13,7 +13,7 @@ from mpnas.cli.options import processors
 from mpnas.cli.printing import short, show
 from mpnas.errors import BudgetError
 from mpnas.pareto import pick, save
-from mpnas.report import front_table, reference_table, rejected_table, verdict
+from mpnas.report import front_table, gap_warnings, reference_table, rejected_table, verdict
 from mpnas.report.plots import bits_png, front_png
 from mpnas.sweep.collect import front_of
 from mpnas.sweep.plan import Plan
@@ -65,7 +65,7 @@ def print_front(front: dict[str, Any], files: list[Path]) -> None:
     if front["rejected"]:
         tables.append(rejected_table(front))
     show(*tables)
-    for sentence in verdict(front):
+    for sentence in (*verdict(front), *gap_warnings(front)):
         click.echo(sentence)
     if files:
         click.echo("\nWritten: " + ", ".join(short(path) for path in files))

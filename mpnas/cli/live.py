@@ -213,7 +213,8 @@ class TimeLeft:
 
 def facts_text(row: Row, left: float | None) -> str:
     """Loss, accuracy, costs and time left of a row of metrics."""
-    parts = [f"loss {row['loss']:.3f}", f"train accuracy {100 * row['train_accuracy']:.1f} %"]
+    part = "train" if "train_accuracy" in row else "select"
+    parts = [f"loss {row['loss']:.3f}", f"{part} accuracy {100 * row[f'{part}_accuracy']:.1f} %"]
     if "expected_costs" in row:
         soft, hard = row["expected_costs"]["weight_bytes"], row["discrete_costs"]["weight_bytes"]
         parts.append(f"weight bytes {amount_text(round(soft))} expected, {amount_text(round(hard))} exact")

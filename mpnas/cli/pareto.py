@@ -75,7 +75,8 @@ def point_table(front: dict[str, Any], point: dict[str, Any]) -> Any:
     for objective in front["objectives"]:
         name, unit = objective["name"], objective["unit"]
         if objective["kind"] == "cost":
-            row(table, name, amount_text(point["costs"][name]), unit)
+            cost = point["costs"].get(name)
+            row(table, name, "-" if cost is None else amount_text(cost), unit)
         elif unit == "fraction":
             row(table, name, percent(point["metrics"][name]["mean"]).removesuffix(" %"), "%")
         else:

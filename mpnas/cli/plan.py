@@ -8,7 +8,7 @@ from rich.table import Table
 from mpnas.cli.options import absolute, data_option, set_option
 from mpnas.cli.printing import row, show
 from mpnas.cli.prospect import budget_table, cost_table, prospect, trials_text
-from mpnas.cost import COSTS, achievable, measure
+from mpnas.cost import achievable, measure
 from mpnas.report.tables import table_of
 from mpnas.space import Space
 from mpnas.sweep.config import experiment_of
@@ -33,12 +33,12 @@ def command(config: str, overrides: tuple[str, ...], data_dir: Path | None) -> N
     """
     experiment, table = experiment_of(config, overrides)
     found = prospect(plan_of(table, experiment, data_dir=absolute(data_dir)))
-    space = found.space
+    space, costs = found.space, found.costs
     tables = [site_table(space)]
     if space.ties:
         tables.append(tie_table(space))
-    uniform = {bits: measure(COSTS, space, space.uniform(bits)) for bits in UNIFORM}
-    tables += [cost_table(achievable(COSTS, space), uniform), budget_table(found.limits)]
+    uniform = {bits: measure(costs, space, space.uniform(bits)) for bits in UNIFORM}
+    tables += [cost_table(costs, achievable(costs, space), uniform), budget_table(found.limits)]
     show(*tables)
     for note in space.notes:
         click.echo(f"Note: {note}")

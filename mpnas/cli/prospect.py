@@ -6,13 +6,13 @@ Everything that can be wrong with an experiment is found here, before a run fold
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from mpnas.cli.printing import row
-from mpnas.cost import COSTS, Budget, achievable, refuse_impossible
+from mpnas.cost import Budget, Cost, achievable, refuse_impossible
 from mpnas.errors import BudgetError, ConfigError
 from mpnas.pareto.summary import budget_text
 from mpnas.report.tables import amount_text, table_of
@@ -57,12 +57,14 @@ class Prospect:
     Attributes:
       plan: The plan.
       space: What may vary.
+      costs: What is counted.
       limits: Every limit of every budget.
       refusal: Why the first impossible budget is refused; None if all can be met.
     """
 
     plan: Plan
     space: Space
+    costs: tuple[Cost, ...]
     limits: tuple[Limit, ...]
     refusal: str | None
 
@@ -81,22 +83,23 @@ def prospect(plan: Plan) -> Prospect:
     configure_process(plan.threads)
     if plan.experiment.weights is not None:
         float_model(plan.experiment, plan.data_dir)
-    space = bench_of(plan).net.space
+    bench = bench_of(plan)
+    space, costs = bench.net.space, bench.costs
     if not space.choices:
         raise ConfigError(
             "the rules of the space open no choice, so there is nothing to search. Add bit-widths."
         )
-    ranges, units = achievable(COSTS, space), {cost.name: cost.unit for cost in COSTS}
+    ranges, units = achievable(costs, space), {cost.name: cost.unit for cost in costs}
     limits, refusal = [], None
     for asked in plan.experiment.budgets:
         budget = Budget(asked)
-        for name, limit in budget.absolute(space, COSTS).items():
+        for name, limit in budget.absolute(space, costs).items():
             limits.append(Limit(budget_text(asked), name, units[name], limit, *ranges[name]))
         try:
-            refuse_impossible(budget, COSTS, space)
+            refuse_impossible(budget, costs, space)
         except BudgetError as error:
             refusal = refusal or str(error)
-    return Prospect(plan, space, tuple(limits), refusal)
+    return Prospect(plan, space, costs, tuple(limits), refusal)
 
 
 def configure_process(threads: int) -> None:
@@ -130,12 +133,14 @@ def budget_table(limits: tuple[Limit, ...]) -> Table:
 
 
 def cost_table(
-    ranges: Mapping[str, tuple[float, float]], uniform: Mapping[int, Mapping[str, float]]
+    costs: Sequence[Cost],
+    ranges: Mapping[str, tuple[float, float]],
+    uniform: Mapping[int, Mapping[str, float]],
 ) -> Table:
     """What every cost can be, and what uniform networks cost."""
     bits = [f"uniform {width}-bit" for width in uniform]
     table = table_of("Costs", ["cost", "unit"], ["lowest", "highest", *bits])
-    for cost in COSTS:
-        numbers = [*ranges[cost.name], *(costs[cost.name] for costs in uniform.values())]
+    for cost in costs:
+        numbers = [*ranges[cost.name], *(found[cost.name] for found in uniform.values())]
         row(table, cost.name, cost.unit, *map(amount_text, numbers))
     return table

@@ -23,7 +23,7 @@ from mpnas.cli.options import (
 from mpnas.cli.printing import short, show
 from mpnas.cli.prospect import budget_table, prospect
 from mpnas.cli.sweep import announce
-from mpnas.control import RELAXATIONS
+from mpnas.control import SEARCHERS
 from mpnas.errors import ConfigError, nearest
 from mpnas.report import bits_table
 from mpnas.sweep.collect import front_of
@@ -37,7 +37,7 @@ Examples:
   mpnas search digits --controller gumbel --budget weight_bytes=0.2
   mpnas search my.toml --controller dbp --budget weight_bytes=5kB --budget bops=0.1""")
 @click.argument("config")
-@click.option("--controller", required=True, metavar="NAME", help=f"One of: {', '.join(RELAXATIONS)}.")
+@click.option("--controller", required=True, metavar="NAME", help=f"One of: {', '.join(SEARCHERS)}.")
 @click.option(
     "--budget", "budgets", multiple=True, required=True, metavar="COST=AMOUNT",
     help="Largest cost: a share of the uniform 8-bit network (0.2 or 20%), or an amount (5kB). Repeatable.",
@@ -99,8 +99,8 @@ def restricted(
     Raises:
       ConfigError: no controller of this name searches.
     """
-    if controller not in RELAXATIONS:
-        raise ConfigError(f"unknown controller '{controller}'; nearest: {nearest(controller, RELAXATIONS)}.")
+    if controller not in SEARCHERS:
+        raise ConfigError(f"unknown controller '{controller}'; nearest: {nearest(controller, SEARCHERS)}.")
     same = [spec for spec in table["controllers"] if controller_of(spec)[0] == controller]
     return table | {
         "controllers": [same[0] if same else controller],

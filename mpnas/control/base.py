@@ -1,4 +1,4 @@
-"""Who produces gates: relaxations, driven by gradients, and proposers, driven by answers.
+"""Who produces gates: relaxations, driven by gradients, proposers, by answers, and scorers, by one look.
 
 A controller sees choices (how many decisions, which bit-widths) and never a network or a cost. It is
 a frozen dataclass; everything that changes is in the `Arch` that it makes and gets back.
@@ -6,7 +6,7 @@ a frozen dataclass; everything that changes is in the `Arch` that it makes and g
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ class Arch:
 jax.tree_util.register_dataclass(Arch, data_fields=["logits", "memory"], meta_fields=[])
 
 
+@runtime_checkable
 class Relaxation(Protocol):
     """Gates from trained logits; all methods are pure and can be jitted.
 
@@ -92,11 +93,24 @@ class Relaxation(Protocol):
         ...
 
 
+@runtime_checkable
 class Proposer(Protocol):
-    """Assignments on request, better ones the more answers it has heard."""
+    """Assignments on request, better ones the more answers it has heard.
 
-    def init(self, space: Space) -> Any:
-        """Memory before the first question."""
+    Attributes:
+      evaluations: How many answers it wants to hear before the best one counts as found; >= 1.
+    """
+
+    @property
+    def evaluations(self) -> int: ...
+
+    def init(self, space: Space, scores: Gates | None = None) -> Any:
+        """Memory before the first question.
+
+        Args:
+          space: What can be chosen.
+          scores: What was measured for it, if it is `Measuring`.
+        """
         ...
 
     def ask(
@@ -116,8 +130,12 @@ class Proposer(Protocol):
           rng: Randomness of this question; the same state gives the same assignments.
           count: How many, >= 0.
           price: Assignment -> exact cost by name, for every name in `limits`.
-          limits: Cost name -> largest allowed cost. A proposer that searches keeps within them; a
-            fixed point of reference (`Uniform`) does not look at them.
+          limits: Cost name -> largest allowed cost. A proposer that searches keeps within them; one that
+            comes down from above (`Importance`) ends within them; a fixed point of reference
+            (`Uniform`) does not look at them.
+
+        Returns:
+          `count` assignments; fewer where the search has nothing else to try, and none once it is over.
 
         Raises:
           BudgetError: no assignment within `limits` was found.
@@ -125,7 +143,40 @@ class Proposer(Protocol):
         ...
 
     def tell(self, memory: Any, results: Sequence[tuple[Assignment, Mapping[str, float]]]) -> Any:
-        """Memory after hearing the metrics of assignments that were asked."""
+        """Memory after hearing the metrics of assignments that were asked.
+
+        Args:
+          memory: What `init` or the last `tell` returned.
+          results: Assignments with their metrics: `loss` in nats, `accuracy` in [0, 1].
+        """
+        ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """Who looks at the trained network once, through numbers: what is measured, and on how much data.
+
+    Attributes:
+      measure: Which of the measures of `mpnas.train.scores`.
+      batches, batch: Batches of training rows that are looked at, and rows of each; >= 1.
+    """
+
+    @property
+    def measure(self) -> str: ...
+
+    @property
+    def batches(self) -> int: ...
+
+    @property
+    def batch(self) -> int: ...
+
+
+@runtime_checkable
+class Scorer(Measuring, Protocol):
+    """A preference from one look at the network; the best assignment under any budget follows from it."""
+
+    def preference(self, scores: Gates) -> Gates:
+        """Site -> `(decisions, candidates)`, higher is better, from the measured scores of that shape."""
         ...
 
 

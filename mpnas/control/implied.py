@@ -86,7 +86,7 @@ class Implied:
 def _step_and_top(logits: dict[str, Array]) -> dict[str, Array]:
     step = jnp.exp2(logits["step"])
     top = _bounded_slope(jnp.exp2(logits["top"]), step)
-    exponent = StraightThrough()(jnp.log2(_bounded_slope(step, step)))
+    exponent = StraightThrough().round(jnp.log2(_bounded_slope(step, step)))
     return {"step": power_of_two(exponent), "top": top}
 
 

@@ -1,4 +1,8 @@
-"""The random baseline at equal cost: a draw from the space, tilted until it just meets the budget."""
+"""The random baseline at equal cost: a draw from the space, tilted until it just meets the budget.
+
+As a point of reference it is drawn once (`Random`); as a search it is the best of many draws
+(`RandomSearch`), which every proposer has to beat at the same number of evaluations.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -6,8 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mpnas.errors import BudgetError, ConfigError
-from mpnas.space import Assignment, Space
+from mpnas.control.ladder import Key, impossible, key_of, met, unseen
+from mpnas.errors import ConfigError
+from mpnas.space import Assignment, Gates, Space
 
 # At these every decision is at its highest, or its lowest, candidate: neighbours differ by a factor of
 # exp(-1e5 / 32) at least, which is 0 in floating point.
@@ -33,13 +38,15 @@ class Random:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    evaluations: ClassVar[int] = 1
+
     spread: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.spread >= 0:
             raise ConfigError(f"Random needs spread >= 0, got {self.spread}.")
 
-    def init(self, space: Space) -> Any:
+    def init(self, space: Space, scores: Gates | None = None) -> Any:
         return None
 
     def ask(
@@ -65,28 +72,22 @@ class Random:
     ) -> Assignment:
         draws = {site: rng.random(choice.decisions) for site, choice in space.choices.items()}
         offsets = {site: self.spread * rng.standard_normal() for site in space.choices}
-        keeps = {site: int(rng.integers(space.choices[site].decisions)) for site in space.remover.values()}
+        keeps = {site: int(rng.integers(space.reach[group])) for group, site in space.remover.items()}
 
         def at(tilt: float) -> Assignment:
             return _tilted(space, draws, {site: tilt + offset for site, offset in offsets.items()}, keeps)
 
         def fits(assignment: Assignment) -> bool:
-            costs = price(assignment)
-            return all(costs[name] <= limit for name, limit in limits.items())
+            return met(price(assignment), limits)
 
         low, high = TILTS
         best = at(high)
         if not fits(best):
             # Of unequal subgroups the shortest is the cheapest to keep.
-            keeps |= {s: int(np.argmin(np.bincount(space.channel_decision[s]))) for s in keeps}
+            keeps |= {site: space.fewest[group][0] for group, site in space.remover.items()}
             best = at(high)
         if not fits(best):
-            lowest = price(best)
-            asked = ", ".join(f"{name} <= {limit:,.6g}" for name, limit in limits.items())
-            reach = ", ".join(f"{name} = {lowest[name]:,.6g}" for name in limits)
-            raise BudgetError(
-                f"no random assignment meets {asked}; the cheapest has {reach}. Raise the budget."
-            )
+            raise impossible("random assignment", price(best), limits)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
             candidate = at(middle)
@@ -95,6 +96,49 @@ class Random:
             else:
                 low = middle
         return best
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomSearch:
+    """The best of many different random assignments at equal cost.
+
+    Attributes:
+      evaluations: How many are drawn; >= 1.
+      spread: As in `Random`.
+
+    Raises:
+      ConfigError: a number out of its range.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    evaluations: int = 200
+    spread: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (self.evaluations >= 1 and self.spread >= 0):
+            raise ConfigError(f"RandomSearch needs evaluations >= 1 and spread >= 0, got {self}.")
+
+    def init(self, space: Space, scores: Gates | None = None) -> frozenset[Key]:
+        """Keys of the assignments that were heard of."""
+        return frozenset()
+
+    def ask(
+        self,
+        memory: frozenset[Key],
+        space: Space,
+        rng: np.random.Generator,
+        count: int,
+        price: Callable[[Assignment], Mapping[str, float]],
+        limits: Mapping[str, float],
+    ) -> list[Assignment]:
+        drawer = Random(spread=self.spread)
+        return unseen(lambda: drawer.ask(None, space, rng, 1, price, limits)[0], memory, count)
+
+    def tell(
+        self, memory: frozenset[Key], results: Sequence[tuple[Assignment, Mapping[str, float]]]
+    ) -> frozenset[Key]:
+        return memory | {key_of(assignment) for assignment, _ in results}
 
 
 def _tilted(

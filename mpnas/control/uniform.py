@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mpnas.space import Assignment, Space
+from mpnas.space import Assignment, Gates, Space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +22,11 @@ class Uniform:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    evaluations: ClassVar[int] = 1
+
     bits: int = 8
 
-    def init(self, space: Space) -> Any:
+    def init(self, space: Space, scores: Gates | None = None) -> Any:
         return None
 
     def ask(

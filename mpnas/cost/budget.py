@@ -1,26 +1,29 @@
 """Budgets: a cost that must stay under a number, as a penalty while searching and exactly after it.
 
 A limit is absolute (`"20 kB"`, `20000`) or a share of the uniform 8-bit network (`0.25`). While
-searching, the penalty grows with the logarithm of cost over limit; limits and its weight are traced
-arguments of the step: one compiled program serves every budget.
+searching, a penalty (`mpnas.cost.penalty`) pulls towards the limits, which are traced arguments of the
+step: one compiled program serves every budget.
 """
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from mpnas.cost.base import Cost, exact_cost, soft_cost
-from mpnas.errors import BudgetError, ConfigError, nearest
+from mpnas.cost.base import Cost, exact_cost, largest, soft_cost
+from mpnas.errors import BudgetError, ConfigError, UnpricedError, nearest
 from mpnas.space import Assignment, Gates, Space, usage
 
 UNITS = {
     "": 1, "b": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9,
     "kib": 2**10, "mib": 2**20, "gib": 2**30,
+    "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9,
+    "j": 1, "mj": 1e-3, "uj": 1e-6, "nj": 1e-9, "pj": 1e-12,
 }
+MEASURED_IN = {"s": "second", "j": "joule"}  # last letter of a unit -> the only unit of costs that it fits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Budget:
       limits: `{"weight_bytes": 0.25}`, `{"weight_bytes": "20 kB", "bops": 0.1}`. A bare number up to 1
         is a share of the uniform 8-bit network (every decision at the candidate nearest to 8 bits);
         a larger one, or one with a unit, is absolute. Units of amounts: k, M, G with or without B, and
-        KiB, MiB, GiB; capitals make no difference.
+        KiB, MiB, GiB; of times s, ms, us, ns; of energies J, mJ, uJ, nJ, pJ; capitals make no difference.
     """
 
     limits: Mapping[str, float | str]
@@ -40,7 +43,8 @@ class Budget:
         """The limits as numbers in the units of their costs, each > 0.
 
         Raises:
-          ConfigError: an unknown cost or an unreadable number.
+          ConfigError: an unknown cost, an unreadable number, or one in a unit of something else.
+          UnpricedError: a cost has no number for something that the space offers.
         """
         by_name = {cost.name: cost for cost in costs}
         reference = space.uniform(8)
@@ -52,6 +56,11 @@ class Budget:
                     f"Known costs: {', '.join(by_name)}."
                 )
             number, unit = _number(name, asked)
+            if MEASURED_IN.get(unit[-1:].lower(), by_name[name].unit) != by_name[name].unit:
+                raise ConfigError(
+                    f"budget {name} = {asked!r} is in '{unit}', but the unit of {name} is the "
+                    f"{by_name[name].unit}."
+                )
             share = not unit and number <= 1
             numbers[name] = number * exact_cost(by_name[name], space, reference) if share else number
         return numbers
@@ -78,25 +87,18 @@ def measure(costs: Sequence[Cost], space: Space, assignment: Assignment) -> dict
     return {cost.name: exact_cost(cost, space, assignment) for cost in costs}
 
 
+def measure_priced(costs: Sequence[Cost], space: Space, assignment: Assignment) -> dict[str, float]:
+    """`measure` without the costs that have no number for this network: a float one on an integer core."""
+    found = {}
+    for cost in costs:
+        with contextlib.suppress(UnpricedError):
+            found[cost.name] = exact_cost(cost, space, assignment)
+    return found
+
+
 def expected(costs: Sequence[Cost], space: Space, gates: Gates) -> dict[str, Any]:
     """Every expected cost of a mixture, by name; differentiable."""
     return {cost.name: soft_cost(cost, space, gates) for cost in costs}
-
-
-def penalty(expected_costs: Mapping[str, Any], limits: Mapping[str, Any]) -> Any:
-    """`sum_c e_c + e_c^2` with `e_c = relu(log(cost_c / limit_c))`; unitless, 0 within all limits.
-
-    The logarithm makes the pull of a decision its share of the present cost, whatever the limit: a
-    tight budget does not drown the task's gradient at the start of a search. The logarithm of the
-    expected cost is that of TAS (Dong and Yang, 2019), the one-sided ramp to 0 that of Schaefer et
-    al., 2022, https://arxiv.org/abs/2206.07741.
-    """
-    total: Any = 0.0
-    for name, limit in limits.items():
-        # The maximum inside, so that a cost of 0 has no infinite slope.
-        excess = jnp.log(jnp.maximum(expected_costs[name] / limit, 1.0))
-        total = total + excess + excess * excess
-    return total
 
 
 def achievable(costs: Sequence[Cost], space: Space) -> dict[str, tuple[float, float]]:
@@ -113,11 +115,21 @@ def achievable(costs: Sequence[Cost], space: Space) -> dict[str, tuple[float, fl
 def floor_assignment(space: Space) -> Assignment:
     """The cheapest assignment that is still a network, by every cost at once.
 
-    Of each removable group the decision over the fewest channels stays (the last subgroup may be short).
+    Of each removable group the decision over the fewest channels stays (the last subgroup may be short, and
+    a width may cut one off).
     """
     indices = space.indices(space.uniform(None, highest=False))
-    for site in space.remover.values():
-        indices[site][np.argmin(np.bincount(space.channel_decision[site]))] = 1
+    for group, site in space.remover.items():
+        width = space.width_site.get(group)
+        sizes = space.choices[width].bits if width else (space.work.groups[group].size,)
+        decisions = space.choices[site].decisions
+        left = np.stack([
+            np.bincount(space.channel_decision[site][:size], minlength=decisions) for size in sizes
+        ])
+        chosen, kept = np.unravel_index(np.argmin(np.where(left > 0, left, left.max() + 1)), left.shape)
+        indices[site][kept] = 1
+        if width:
+            indices[width][:] = chosen
     return space.from_indices(indices)
 
 
@@ -148,15 +160,16 @@ def refuse_impossible(budget: Budget, costs: Sequence[Cost], space: Space) -> di
 
 def _largest_rows(cost: Cost, space: Space, count: int = 3) -> str:
     """What the cheapest assignment spends most on, in words."""
-    rows = [float(row) for row in cost.rows(space, usage(space, space.one_hot(floor_assignment(space))))]
+    found = cost.rows(space, usage(space, space.one_hot(floor_assignment(space))))
+    rows = [float(largest(row) if isinstance(row, tuple) else row) for row in found]
     if cost.combine == "max":
         return "the moment when " + ", ".join(space.work.timeline[int(np.argmax(rows))]) + " are alive"
     layers = space.work.layers
     outside = len(rows) - len(layers)
     named = [(f"'{layer.path}'", row) for layer, row in zip(layers, rows[outside:], strict=True)]
     named.append(("what belongs to no layer", sum(rows[:outside])))
-    largest = sorted(named, key=lambda entry: -entry[1])[:count]
-    return ", ".join(f"{name} ({row:,.6g})" for name, row in largest if row > 0)
+    dearest = sorted(named, key=lambda entry: -entry[1])[:count]
+    return ", ".join(f"{name} ({row:,.6g})" for name, row in dearest if row > 0)
 
 
 def satisfied(costs: Mapping[str, float], limits: Mapping[str, float]) -> bool:

@@ -25,7 +25,7 @@ class Macs:
         return {**NO_OVERHEAD, **{"elementwise": False, "activation_products": True}}
 
     def rows(self, space: Space, use: Usage) -> list[Any]:
-        rows: list[Any] = [float(macs) for _, macs in space.work.products]
+        rows: list[Any] = [float(product.macs) for product in space.work.products]
         for layer in space.work.layers:
             out, pairs = alive_pairs(use, layer)
             rows.append(layer.macs / (layer.out_channels * layer.in_channels) * (out * pairs))

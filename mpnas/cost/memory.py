@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mpnas.cost.base import NO_OVERHEAD, alive_pairs
+from mpnas.cost.base import NO_OVERHEAD, alive_pairs, existing_elements
 from mpnas.quant import IntFormat, Quantizer
 from mpnas.quant.format import FLOAT_BITS
 from mpnas.space import Choice, Layer, Space, Usage
@@ -73,7 +73,7 @@ def _scale_bits(space: Space, layer: Layer, use: Usage) -> Any:
     choice = space.choices[space.weight_site[layer.path]]
     quantizer = choice.candidates[-1]
     assert isinstance(quantizer, Quantizer)
-    alive = use.out_alive[layer.out_group]
+    alive = layer.writes.along(use.out_alive)
     if layer.multiplier:
         return _bits_per_scale(choice) * alive.sum()
     group_of = np.asarray(quantizer.granularity.index(layer.out_channels))
@@ -124,10 +124,5 @@ class PeakActBytes:
                 widths = [use.act_bits[reader] for reader in tensor.readers]
                 xp = widths[0].__array_namespace__()
                 bits = xp.max(xp.stack(widths))
-            elements: Any = tensor.elements
-            if tensor.group is not None:
-                # Elements per channel first: they are whole, and so is the product.
-                alive = use.in_alive[tensor.group]
-                elements = tensor.elements / alive.shape[0] * alive.sum()
-            sizes[tensor.name] = elements * bits / 8
+            sizes[tensor.name] = existing_elements(use, tensor) * bits / 8
         return [sum(sizes[name] for name in moment) for moment in space.work.timeline]

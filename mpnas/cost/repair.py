@@ -55,7 +55,7 @@ def repair(
     if satisfied(measure(limited, space, start), limits):
         return start
     problem = Knapsack(space, limited, limits, scores)
-    found = _best_over_shares(problem, start) if space.remover else problem.solve({}, start)
+    found = _best_over_shares(problem, start) if space.removable else problem.solve({}, start)
     return floor if found is None else _polished(problem, found)
 
 
@@ -72,29 +72,32 @@ def _refuse_below(lowest: Mapping[str, float], limits: Mapping[str, float]) -> N
 
 
 def _alive_somewhere(space: Space, assignment: Assignment, scores: Gates) -> Assignment:
-    """The same with at least one decision alive in every group: the one that minds it least."""
+    """The same with at least one channel alive in every group: the decision that minds it least."""
     indices = space.indices(assignment)
-    for site in space.remover.values():
-        if not np.any(indices[site] > 0):
-            best = np.unravel_index(np.argmax(scores[site][:, 1:]), scores[site][:, 1:].shape)
+    for group, alive in space.existing(indices).items():
+        if not alive.any():
+            site = space.remover[group]
+            least = space.work.groups[group].size
+            if group in space.width_site:
+                width = space.width_site[group]
+                least = space.choices[width].bits[int(indices[width][0])]
+            reach = int(space.channel_decision[site][:least].max()) + 1
+            best = np.unravel_index(np.argmax(scores[site][:reach, 1:]), scores[site][:reach, 1:].shape)
             indices[site][best[0]] = best[1] + 1
     return space.from_indices(indices)
 
 
 def _channels(space: Space, assignment: Assignment) -> dict[str, int]:
     """Removable group -> number of channels that an assignment keeps."""
-    indices = space.indices(assignment)
-    return {
-        group: int((indices[site] > 0)[space.channel_decision[site]].sum())
-        for group, site in space.remover.items()
-    }
+    alive = space.existing(space.indices(assignment))
+    return {group: int(exists.sum()) for group, exists in alive.items()}
 
 
 def _best_over_shares(problem: Knapsack, start: Assignment) -> Assignment | None:
     """The best of the assignments found while the share of kept channels is searched."""
     space = problem.space
     wanted = _channels(space, start)
-    fewest = {g: int(np.bincount(space.channel_decision[s]).min()) for g, s in space.remover.items()}
+    fewest = {group: channels for group, (_, channels) in space.fewest.items()}
     tried: dict[tuple[int, ...], Assignment | None] = {}
 
     def worth(share: float) -> float:
@@ -124,7 +127,7 @@ def _best_over_shares(problem: Knapsack, start: Assignment) -> Assignment | None
 
 def _polished(problem: Knapsack, assignment: Assignment) -> Assignment:
     """Spend what removed channels saved in the layers that read them."""
-    for _ in range(POLISH_ROUNDS if problem.space.remover else 0):
+    for _ in range(POLISH_ROUNDS if problem.space.removable else 0):
         better = problem.solve(_channels(problem.space, assignment), assignment)
         if better is None or problem.score(better) <= problem.score(assignment) + 1e-9:
             break

@@ -67,7 +67,7 @@ def _moves(space: Space, start: Mapping[str, np.ndarray], preference: Gates) -> 
     """Every raise above `start`, the least regretted first; a decision's own raises stay in order."""
     moves: list[tuple[float, str, int, int]] = []
     for site, choice in space.choices.items():
-        if choice.kind == "mask":
+        if choice.kind in ("mask", "width"):
             continue
         scores = np.log(np.asarray(preference[site], np.float64) + 1e-30)
         for decision, chosen in enumerate(start[site]):

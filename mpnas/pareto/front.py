@@ -21,7 +21,7 @@ from mpnas.pareto.schema import SCHEMA_VERSION, check_plain, plain
 from mpnas.pareto.summary import label_of, stat
 
 _COPIED = (
-    "trial", "kind", "controller", "seed", "budget", "limits", "stage", "gap", "assignment",
+    "trial", "kind", "controller", "method", "seed", "budget", "limits", "stage", "gap", "assignment",
     "seconds", "steps", "artifacts",
 )
 _COPIED_REJECTED = (

@@ -11,6 +11,7 @@ from mpnas.errors import FrontFileError
 from mpnas.pareto.schema import check_plain, complaints, plain, printable
 
 Kind = Literal["float", "search", "uniform", "random"]
+Method = Literal["relaxation", "proposer", "scorer"]
 Stage = Literal["reference", "searched", "discretised", "retrained", "exported"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -23,6 +24,8 @@ class Record:
       trial: Id, unique within a run.
       kind: "search", or the baseline that it is.
       controller: Name of the search method; None for baselines that have none.
+      method: How it comes to its choice: "relaxation" (by gradients), "proposer" (by asking) or "scorer"
+        (from one look at the network); None for baselines, or where nobody said.
       seed: Seed of all randomness of the trial; >= 0.
       budget: Cost name -> what was asked for, an amount or text such as "20 kB".
       limits: Cost name -> the budget as an absolute amount, in the cost's unit.
@@ -36,7 +39,7 @@ class Record:
       assignment: Site -> {"granularity", "bits"}, {"granularity", "rle": [[bits, count], ...]}
         (optionally "group_size"), or {"granularity", "width_mult"}; empty for a float network.
       seconds: Part of the trial -> wall-clock seconds.
-      steps: Part of the trial -> optimizer steps.
+      steps: Part of the trial -> optimizer steps; "evaluations" -> assignments that a search may try.
       artifacts: checkpoint, sha256 and exports, with paths relative to the run folder.
     """
 
@@ -51,6 +54,7 @@ class Record:
     metrics: dict[str, float]
     costs: dict[str, float]
     reason: str | None = None
+    method: Method | None = None
     gap: dict[str, Any] = dataclasses.field(default_factory=dict)
     assignment: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)

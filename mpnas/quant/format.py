@@ -28,9 +28,11 @@ class IntFormat:
       signed: Two's complement codes if true, codes from 0 upwards if false.
       symmetric: The zero point is 0. If false an integer zero point shifts the grid, so that it
         covers any range that contains 0, and 0.0 stays exact.
+      midrise: The levels lie half a step off zero, as many above as below, and none is zero; for
+        signed symmetric formats. One bit has such levels in any case.
 
     Raises:
-      ConfigError: no such width.
+      ConfigError: no such width, or midrise levels in an unsigned or asymmetric format.
 
     >>> IntFormat(4).qmin, IntFormat(4).qmax
     (-8, 7)
@@ -39,12 +41,18 @@ class IntFormat:
     bits: int
     signed: bool = True
     symmetric: bool = True
+    midrise: bool = False
 
     def __post_init__(self) -> None:
         if self.bits not in INTEGER_BITS:
             raise ConfigError(
                 f"an integer format has one of {INTEGER_BITS} bits, got {self.bits}. "
                 "Use Pruned() for 0 bits and FloatFormat() for 32, or format_of(bits) for any."
+            )
+        if self.midrise and not (self.signed and self.symmetric):
+            raise ConfigError(
+                f"midrise levels lie symmetrically around zero, got {self}. "
+                "Use signed=True and symmetric=True, or midrise=False."
             )
 
     @property
@@ -59,12 +67,13 @@ class IntFormat:
 
     @property
     def offset(self) -> float:
-        """What is added to a code to get its level, in steps: 0.5 for signed symmetric 1 bit.
+        """What is added to a code to get its level, in steps: 0.5 if midrise and for signed symmetric 1 bit.
 
         Two's complement has no positive 1-bit value; there the codes -1 and 0 mean -scale/2 and
         +scale/2. An asymmetric format reaches both signs through its zero point instead.
         """
-        return 0.5 if self.bits == 1 and self.signed and self.symmetric else 0.0
+        one_bit = self.bits == 1 and self.signed and self.symmetric
+        return 0.5 if self.midrise or one_bit else 0.0
 
     @property
     def has_zero_point(self) -> bool:
@@ -99,17 +108,19 @@ class Pruned:
 Format = IntFormat | FloatFormat | Pruned
 
 
-def format_of(bits: int, signed: bool = True, symmetric: bool = True) -> Format:
+def format_of(
+    bits: int, signed: bool = True, symmetric: bool = True, midrise: bool = False
+) -> Format:
     """The format with this many bits: 0 is `Pruned`, 32 is `FloatFormat`, others are integers.
 
     Raises:
       ConfigError: no format has this width.
 
     >>> format_of(0), format_of(32), format_of(8, signed=False)
-    (Pruned(), FloatFormat(), IntFormat(bits=8, signed=False, symmetric=True))
+    (Pruned(), FloatFormat(), IntFormat(bits=8, signed=False, symmetric=True, midrise=False))
     """
     if bits == PRUNED_BITS:
         return Pruned()
     if bits == FLOAT_BITS:
         return FloatFormat()
-    return IntFormat(bits, signed, symmetric)
+    return IntFormat(bits, signed, symmetric, midrise)

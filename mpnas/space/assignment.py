@@ -1,7 +1,8 @@
 """An assignment: one candidate per decision, a point of the space. All that a search hands on.
 
-It is plain data: for each site the bit-width of each decision. It can be written to JSON and read
-back without the network; whether it fits a space is checked by `Space.check`.
+It is plain data: for each site the bit-width of each decision (for a width, the number of channels).
+It can be written to JSON and read back without the network; whether it fits a space is checked by
+`Space.check`.
 """
 
 import dataclasses
@@ -12,14 +13,18 @@ from typing import Any
 
 from mpnas.errors import SearchSpaceError
 
+# Granularities with a single decision, and what its value is called.
+ONE_NUMBER = {"layer": "bits", "group": "channels"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
     """Bits per decision of every site.
 
     Attributes:
-      bits: Site -> one bit-width per decision, in the order of the channels.
-      granularity: Site -> `layer`, `channel` or `subgroup`.
+      bits: Site -> one bit-width per decision, in the order of the channels; of a width site, the number
+        of channels.
+      granularity: Site -> `layer`, `channel`, `subgroup`, or `group` (the width of a tie group).
       group_size: Site -> channels per decision, for subgroups only.
     """
 
@@ -28,14 +33,17 @@ class Assignment:
     group_size: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, dict[str, Any]]:
-        """Site -> `{"granularity", "bits"}`, or run lengths `{"granularity", "rle": [[bits, n], ...]}`."""
+        """Site -> `{"granularity", "bits"}`, or run lengths `{"granularity", "rle": [[bits, n], ...]}`.
+
+        Of a width site `{"granularity": "group", "channels"}`.
+        """
         document: dict[str, dict[str, Any]] = {}
         for site, bits in self.bits.items():
             entry: dict[str, Any] = {"granularity": self.granularity[site]}
             if site in self.group_size:
                 entry["group_size"] = self.group_size[site]
-            if self.granularity[site] == "layer":
-                entry["bits"] = bits[0]
+            if self.granularity[site] in ONE_NUMBER:
+                entry[ONE_NUMBER[self.granularity[site]]] = bits[0]
             else:
                 entry["rle"] = [[value, len(list(run))] for value, run in itertools.groupby(bits)]
             document[site] = entry
@@ -53,7 +61,7 @@ class Assignment:
             if "granularity" not in entry:
                 raise SearchSpaceError(
                     f"the assignment of '{site}' has no 'granularity', only {sorted(entry)}. "
-                    "Write 'layer', 'channel' or 'subgroup'."
+                    "Write 'layer', 'channel', 'subgroup' or 'group'."
                 )
             bits[site] = _bits_of(site, entry)
         return cls(
@@ -66,8 +74,9 @@ class Assignment:
 def _bits_of(site: str, entry: Mapping[str, Any]) -> tuple[int, ...]:
     """Bits per decision from `bits` or from the run lengths `rle`."""
     try:
-        if "bits" in entry:
-            return (operator.index(entry["bits"]),)
+        for key in ONE_NUMBER.values():
+            if key in entry:
+                return (operator.index(entry[key]),)
         runs = [(operator.index(value), operator.index(length)) for value, length in entry["rle"]]
     except (KeyError, TypeError, ValueError) as error:
         raise SearchSpaceError(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from mpnas.quant import Granularity, PerChannel, PerTensor, Quantizer, Subgroup
 
-SiteKind = Literal["weight", "act", "mask"]
+SiteKind = Literal["weight", "act", "mask", "width"]
 GRANULARITY_NAMES = {PerTensor: "layer", PerChannel: "channel", Subgroup: "subgroup"}
 
 
@@ -20,7 +20,28 @@ class Presence:
     bits: int
 
 
-Candidate = Quantizer | Presence
+@dataclasses.dataclass(frozen=True)
+class Width:
+    """Candidate of a width site: how many channels of a tie group there are, the first ones.
+
+    Attributes:
+      channels: Their number, >= 1.
+      share: The same as a share of the channels of the network as it was given; 1 is that network.
+      interpolated: Whether a mixture of widths stretches the channels of the narrower ones over the
+        widest in it, instead of leaving the rest at zero. One width alone is the same either way.
+    """
+
+    channels: int
+    share: float
+    interpolated: bool = False
+
+    @property
+    def bits(self) -> int:
+        """What files and gates call the candidate by: the number of channels."""
+        return self.channels
+
+
+Candidate = Quantizer | Presence | Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +49,16 @@ class Choice:
     """One site with its candidates.
 
     Attributes:
-      site: `stack1/conv2/kernel` (weight), `stack1/conv2/input` (act), `stem/channels` (mask).
-      kind: What is chosen: the precision of weights or activations, or which channels exist.
-      layers: Paths of the layers that it steers; several for tensors and channels that are shared.
+      site: `stack1/conv2/kernel` (weight), `stack1/conv2/input` (act), `stem/channels` (mask),
+        `stem/width` (width).
+      kind: What is chosen: the precision of weights or activations, which channels exist, or how many.
+      layers: Paths of the layers that it steers; several for tensors and channels that are shared. An
+        operand of a product of activations is a place of its own, `attention/scores/query`.
       candidates: Ordered by bits, lowest first; all distinct.
       granularity: Which channels decide together; its axis refers to `shape`.
-      shape: Shape of what is chosen: the kernel's, `(1,)` for activations, `(channels,)` for masks.
-      parameters: Weights that the site holds (0 for activations and masks).
+      shape: Shape of what is chosen: the kernel's, `(1,)` for activations, `(channels,)` for masks and
+        widths.
+      parameters: Weights that the site holds (0 for all but kernels).
       macs: Multiply-accumulates that the site takes part in, per sample.
     """
 
@@ -49,7 +73,7 @@ class Choice:
 
     @property
     def bits(self) -> tuple[int, ...]:
-        """Bit-width of each candidate, ascending."""
+        """Bit-width of each candidate, ascending; of widths the number of channels."""
         return tuple(candidate.bits for candidate in self.candidates)
 
     @property
@@ -60,12 +84,12 @@ class Choice:
     @property
     def removes(self) -> bool:
         """Whether the lowest candidate removes channels (0 bits)."""
-        return self.kind != "act" and self.bits[0] == 0
+        return self.kind in ("weight", "mask") and self.bits[0] == 0
 
     @property
     def granularity_name(self) -> str:
-        """`layer`, `channel` or `subgroup`, as in files."""
-        return GRANULARITY_NAMES[type(self.granularity)]
+        """`layer`, `channel` or `subgroup`, as in files; `group` for the width of a tie group."""
+        return "group" if self.kind == "width" else GRANULARITY_NAMES[type(self.granularity)]
 
     def describe(self) -> dict[str, object]:
         """Plain data for files and tables."""

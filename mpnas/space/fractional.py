@@ -60,7 +60,7 @@ def plane_bits(
 
 def is_implied(choice: Choice) -> bool:
     """Whether a site can be searched by a step and a range: weights or activations with two grids."""
-    return choice.kind != "mask" and len(grid_widths(choice)) > 1
+    return choice.kind in ("weight", "act") and len(grid_widths(choice)) > 1
 
 
 def implied_bits(
@@ -72,7 +72,7 @@ def implied_bits(
       `max(b_min, ceil(log2(round(top / step) + 1)) + signed)`, whole numbers, at most the widest grid;
       rounding and ceiling are straight-through, so bits fall with the step and rise with the range.
     """
-    levels = StraightThrough()(top / step)
+    levels = StraightThrough().round(top / step)
     bits = _ceil(jnp.log2(levels + 1) - LOG_SLACK) + is_signed(choice)
     return _within(bits, grid_widths(choice)[0], grid_widths(choice)[-1])
 

@@ -17,6 +17,7 @@ from mpnas.quant import Subgroup
 from mpnas.space.assignment import Assignment
 from mpnas.space.choice import Choice
 from mpnas.space.tie import Tie
+from mpnas.space.widths import width_name
 from mpnas.space.work import Work
 
 Gates = Mapping[str, Any]  # site -> Float[Array, "decisions candidates"], numpy or jax
@@ -28,7 +29,7 @@ class Space:
 
     Attributes:
       work: What the network does.
-      choices: By site, in program order; weights, activations, then masks of shared channels.
+      choices: By site, in program order; weights, activations, masks of shared channels, then widths.
       ties: What must agree, with reasons; for `mpnas plan` and for the front file.
       notes: What was not offered and why, in sentences.
     """
@@ -45,17 +46,46 @@ class Space:
 
     @cached_property
     def act_site(self) -> Mapping[str, str]:
-        """Layer path -> the site of the activations that it reads, for layers that have one."""
+        """Layer path, or operand of a product -> the site of the activations that it reads, if any."""
         return {layer: s for s, c in self.choices.items() if c.kind == "act" for layer in c.layers}
+
+    @cached_property
+    def product_sites(self) -> Mapping[str, tuple[str, ...]]:
+        """Path of a product of activations -> the sites of its operands, for products that have them."""
+        sites = {p.path: tuple(f"{p.path}/{operand}" for operand in p.operands) for p in self.work.products}
+        return {path: names for path, names in sites.items() if names and names[0] in self.choices}
 
     @cached_property
     def remover(self) -> Mapping[str, str]:
         """Channel group -> the site whose 0-bit candidate removes its channels."""
         removers = {}
         for site, choice in self.choices.items():
-            if choice.removes:
-                removers[self.work.layer[choice.layers[0]].out_group] = site
+            if choice.removes and choice.kind == "mask":
+                removers[site] = site
+            elif choice.removes:
+                removers[self.work.layer[choice.layers[0]].writes.groups[0]] = site
         return removers
+
+    @cached_property
+    def width_site(self) -> Mapping[str, str]:
+        """Channel group -> the site that chooses how many of its channels there are."""
+        sites = {group: width_name(group) for group in self.work.groups}
+        offered = {site for site, choice in self.choices.items() if choice.kind == "width"}
+        return {group: site for group, site in sites.items() if site in offered}
+
+    @cached_property
+    def stretched(self) -> Mapping[str, str]:
+        """Channel group -> its width site, where mixtures of widths are interpolated."""
+        return {
+            group: site
+            for group, site in self.width_site.items()
+            if getattr(self.choices[site].candidates[0], "interpolated")
+        }
+
+    @cached_property
+    def removable(self) -> tuple[str, ...]:
+        """The channel groups that can lose channels, by 0 bits or by a width."""
+        return tuple(dict.fromkeys((*self.remover, *self.width_site)))
 
     @cached_property
     def channel_decision(self) -> Mapping[str, np.ndarray]:
@@ -67,6 +97,46 @@ class Space:
                 channels = self.work.layer[choice.layers[0]].out_channels
             index[site] = np.asarray(choice.granularity.index(channels))
         return index
+
+    def existing(self, indices: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Removable group -> `(channels,)` bool, whether each exists, from `indices` of its sites."""
+        alive = {}
+        for group in self.removable:
+            alive[group] = np.ones(self.work.groups[group].size, bool)
+            if group in self.remover:
+                site = self.remover[group]
+                alive[group] &= np.asarray(indices[site])[self.channel_decision[site]] > 0
+            if group in self.width_site:
+                site = self.width_site[group]
+                alive[group] &= np.arange(alive[group].size) < self.choices[site].bits[int(indices[site][0])]
+        return alive
+
+    @cached_property
+    def fewest(self) -> Mapping[str, tuple[int, int]]:
+        """Removable group -> the cheapest decision that leaves it channels at its least width, and how many.
+
+        Without a site that removes channels one by one the decision is 0: that of the width.
+        """
+        least = {}
+        for group in self.removable:
+            width = self.width_site.get(group)
+            size = self.choices[width].bits[0] if width else self.work.groups[group].size
+            counts = np.array([size])
+            if group in self.remover:
+                counts = np.bincount(self.channel_decision[self.remover[group]][:size])
+            kept = int(np.argmin(np.where(counts > 0, counts, size + 1)))
+            least[group] = (kept, int(counts[kept]))
+        return least
+
+    @cached_property
+    def reach(self) -> Mapping[str, int]:
+        """Group with a remover -> how many of its decisions lie within the least width: one of them stays."""
+        reach = {}
+        for group, site in self.remover.items():
+            width = self.width_site.get(group)
+            least = self.choices[width].bits[0] if width else self.work.groups[group].size
+            reach[group] = int(self.channel_decision[site][:least].max()) + 1
+        return reach
 
     @property
     def decisions(self) -> int:
@@ -100,8 +170,9 @@ class Space:
                 )
             unknown = sorted(set(values) - set(position))
             if unknown:
+                what = "channels" if choice.kind == "width" else "bits"
                 raise SearchSpaceError(
-                    f"the assignment gives {unknown[0]} bits at '{site}', which offers "
+                    f"the assignment gives {unknown[0]} {what} at '{site}', which offers "
                     f"{list(choice.bits)}. Use one of these, or add it to the rules."
                 )
             chosen[site] = np.array([position[bits] for bits in values], dtype=np.int64)
@@ -130,8 +201,9 @@ class Space:
     def uniform(self, bits: int | None = None, *, highest: bool = True) -> Assignment:
         """Every decision at the candidate nearest to `bits`; None: at the highest (or lowest) one.
 
-        With `bits` all channels stay, and ties between two equally near candidates go to the higher
-        one. The lowest candidates may remove every channel: `check` then refuses the assignment.
+        With `bits` all channels of the network as it was given stay, and ties between two equally near
+        candidates go to the higher one. The lowest candidates may remove every channel: `check` then
+        refuses the assignment.
 
         Args:
           bits: Bit-width to come near to.
@@ -144,6 +216,9 @@ class Space:
                 pick = last if highest else 0
             elif choice.kind == "mask":
                 pick = last
+            elif choice.kind == "width":
+                shares = [getattr(candidate, "share") for candidate in choice.candidates]
+                pick = min(range(last + 1), key=lambda k: (abs(shares[k] - 1), -k))
             else:
                 kept = range(1 if choice.removes else 0, last + 1)
                 pick = min(kept, key=lambda k: (abs(choice.bits[k] - bits), -k))
@@ -156,9 +231,8 @@ class Space:
         Raises:
           SearchSpaceError: wrong sites, decisions or candidates, or a group without any channel.
         """
-        indices = self.indices(assignment)
-        for group, site in self.remover.items():
-            if not np.any(indices[site] > 0):
+        for group, alive in self.existing(self.indices(assignment)).items():
+            if not alive.any():
                 raise SearchSpaceError(
                     f"the assignment removes all {self.work.groups[group].size} channels of '{group}'. "
                     "Keep at least one."

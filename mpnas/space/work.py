@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
 
-LayerKind = Literal["dense", "depthwise", "grouped"]
+from mpnas.space.lanes import Lanes
+
+LayerKind = Literal["dense", "depthwise", "grouped", "lookup"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,21 +24,21 @@ class Layer:
       path: Module path, `stack1/conv2`; the leaf's for a parameter that is multiplied with directly.
       kernel: Path of the kernel's leaf, `stack1/conv2/kernel`.
       kernel_shape: Shape of that leaf.
-      in_axis: Kernel axis contracted with the input's channels; None for depthwise kernels. In grouped
-        kernels it is shorter than the input's channels.
+      in_axis: Kernel axis contracted with the input's channels; None for depthwise kernels and lookups.
+        In grouped kernels it is shorter than the input's channels: all groups keep the same ones.
       out_axis: Kernel axis that becomes the output's channels.
       kind: `dense` (every input channel meets every output channel), `depthwise` (each channel
-        alone) or `grouped`.
+        alone), `grouped`, or `lookup` (rows are picked, nothing is multiplied).
       macs: Multiply-accumulates per sample, over all calls.
-      in_group: Name of the channel group that it reads; None where the input has no channel axis.
-      out_group: Name of the channel group that it writes.
+      reads: Which channels the entries of `in_axis` are; None without that axis.
+      writes: Which channels the entries of `out_axis` are.
       tensor: Name of the tensor that its (first) call reads.
       signed: Whether that tensor can hold negative values.
       bias: Whether a vector per output channel is added (its own bias, or a folded normalisation).
       multiplier: Whether its output is multiplied per channel by a folded normalisation.
-      hookable: Whether choices can be attached to it.
       module: Class name of its module, for messages.
       obstacle: Why no choice can be attached to it, in words; empty where one can.
+      looped: Whether it is called inside a loop of the program.
     """
 
     path: str
@@ -46,15 +48,20 @@ class Layer:
     out_axis: int
     kind: LayerKind
     macs: int
-    in_group: str | None
-    out_group: str
+    reads: Lanes | None
+    writes: Lanes
     tensor: str
     signed: bool
     bias: bool
     multiplier: bool
-    hookable: bool = True
     module: str = "Conv"
     obstacle: str = ""
+    looped: bool = False
+
+    @property
+    def hookable(self) -> bool:
+        """Whether choices can be attached to it."""
+        return not self.obstacle
 
     @property
     def parameters(self) -> int:
@@ -68,21 +75,20 @@ class Layer:
 
     @property
     def in_channels(self) -> int:
-        """Length of the kernel's input axis; 1 for kernels without one (depthwise)."""
+        """Length of the kernel's input axis; 1 for kernels without one."""
         return 1 if self.in_axis is None else self.kernel_shape[self.in_axis]
 
 
 @dataclasses.dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that exist together: the outputs of every layer in `producers`.
+    """Channels that exist together: outputs of every layer in `producers`.
 
     Attributes:
-      name: `<first producer>/channels`; without producers `input/channels` for the model's input, and
-        `<first consumer>/input_channels` for channels that were concatenated, cut or flattened.
+      name: `<first producer>/channels` (its further groups with `@2`, `@3`, ...); without producers
+        `input/channels` for the model's input, else `<first consumer>/input_channels`.
       size: Number of channels.
       producers: Paths of the layers that write these channels, in program order.
       consumers: Paths of the layers that read them.
-      members: `(leaf path, axis)` of every array that has these channels as an axis.
       frozen: Why no channel can be removed, in words that follow "they must stay:"; None if they can be.
       reasons: What ties the producers to each other, in words, one entry per operation.
     """
@@ -91,7 +97,6 @@ class ChannelGroup:
     size: int
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
-    members: tuple[tuple[str, int], ...]
     frozen: str | None = None
     reasons: tuple[str, ...] = ()
 
@@ -103,15 +108,32 @@ class Tensor:
     Attributes:
       name: Names it by its place in the program.
       elements: Numbers that it holds, per sample.
-      group: Channel group of its channel axis, if it has one.
+      lanes: Which channels the entries of its channel axis are, if it has one.
       readers: Layers that read it, directly or through elementwise operations only; the width of
         their input quantizer is the width at which it is kept. None: it is kept in float32.
     """
 
     name: str
     elements: int
-    group: str | None
+    lanes: Lanes | None
     readers: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A product of two values of which neither is a kernel, such as the two of an attention.
+
+    Attributes:
+      path: `encoder/attention/scores`; where nothing can be attached, a place in the program.
+      macs: Multiply-accumulates per sample.
+      operands: Names of what is multiplied, `("query", "key")`; () where nothing can be attached.
+      signed: Whether each operand can be negative.
+    """
+
+    path: str
+    macs: int
+    operands: tuple[str, ...] = ()
+    signed: tuple[bool, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,29 +146,36 @@ class Work:
       tensors: Activations by name.
       timeline: For each moment of the program the names of the tensors alive; moments whose
         tensors are a subset of another moment's are left out.
-      products: `(place, macs)` of contractions without a kernel of their own (two activations, or a
-        kernel that is computed from parameters); per sample, always in float32.
+      products: Contractions without a kernel of their own (two activations, or a kernel that is computed
+        from parameters).
       loose_parameters: Numbers in leaves that belong to no layer and fold into none, kept in float32.
       notes: What was found that a reader should know, in sentences.
+      axes: `(leaf path, axis)` -> its channels, for every array axis that has channels of a group.
     """
 
     layers: tuple[Layer, ...]
     groups: Mapping[str, ChannelGroup]
     tensors: Mapping[str, Tensor]
     timeline: tuple[tuple[str, ...], ...]
-    products: tuple[tuple[str, int], ...] = ()
+    products: tuple[Product, ...] = ()
     loose_parameters: int = 0
     notes: tuple[str, ...] = ()
+    axes: Mapping[tuple[str, int], Lanes] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def layer(self) -> Mapping[str, Layer]:
         """Layers by path."""
         return {layer.path: layer for layer in self.layers}
 
+    @cached_property
+    def group_sizes(self) -> Mapping[str, int]:
+        """Number of channels by group."""
+        return {name: group.size for name, group in self.groups.items()}
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the whole network per sample."""
-        return sum(layer.macs for layer in self.layers) + sum(macs for _, macs in self.products)
+        return sum(layer.macs for layer in self.layers) + sum(product.macs for product in self.products)
 
     @property
     def parameters(self) -> int:

@@ -14,11 +14,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from mpnas.quant import IntFormat, LearnedStep, PerChannel, PerTensor, Quantizer
-from mpnas.space import Assignment, Choice, Layer
+from mpnas.quant import PerChannel, PerTensor, Quantizer
+from mpnas.space import Assignment, Choice
 from mpnas.supernet.attach import Parts, Supernet
 from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam
-from mpnas.supernet.trace import module_at
+from mpnas.supernet.operand import range_entries
+from mpnas.supernet.resize import leaf_at, remaining, slice_channels
+from mpnas.supernet.substitute import SLOT
+from mpnas.supernet.trace import HOOKS, module_at
 
 
 def discretize(net: Supernet, parts: Parts, assignment: Assignment) -> nnx.Module:
@@ -40,38 +43,24 @@ def discretize(net: Supernet, parts: Parts, assignment: Assignment) -> nnx.Modul
     indices = space.indices(assignment)
     gates = {site: jnp.asarray(gate, jnp.float32) for site, gate in space.one_hot(assignment).items()}
     model = net.module(parts, gates)
-    kept = _kept_channels(net, indices)
+    alive = space.existing(indices)
     for path, slot in net.slots.items():
-        layer = space.work.layer[path]
         product = module_at(model, slot)
-        product.in_alive = None
-        product.in_axis = None
-        if layer.in_group in kept or layer.out_group in kept:
-            _settle(product, module_at(model, path))
-        _fix(product, "weight", space.weight_site.get(path), indices, net, kept.get(layer.out_group))
         _fix(product, "act", space.act_site.get(path), indices, net, None)
-    for group, keep in kept.items():
-        for leaf, axis in space.work.groups[group].members:
-            _slice(model, leaf, axis, keep)
-    for layer in space.work.layers:
-        if layer.kernel.endswith("/kernel") and (layer.in_group in kept or layer.out_group in kept):
-            _resize(module_at(model, layer.path), layer)
-    _resize_normalisations(model)
+        if (layer := space.work.layer.get(path)) is None:
+            continue
+        product.in_alive = product.in_axis = product.in_lanes = None
+        product.in_stretch = nnx.Dict()
+        keep = remaining(layer.writes, alive)
+        if keep is not None or (layer.reads is not None and remaining(layer.reads, alive) is not None):
+            _settle(product, module_at(model, path), leaf_at(model, layer.kernel)[...])
+        _fix(product, "weight", space.weight_site.get(path), indices, net, keep)
+    slice_channels(model, space.work, alive)
     return model
 
 
-def _kept_channels(net: Supernet, indices: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Group -> indices of its remaining channels, for the groups that lose some."""
-    kept = {}
-    for group, site in net.space.remover.items():
-        alive = indices[site][net.space.channel_decision[site]] > 0
-        if not alive.all():
-            kept[group] = np.flatnonzero(alive)
-    return kept
-
-
-def _settle(product: MixedProduct, module: Any) -> None:
-    """Turn scales that are computed from the kernel into stored ones, before the kernel is sliced.
+def _settle(product: MixedProduct, module: Any, kernel: Array) -> None:
+    """Turn what is computed from the kernel into stored ranges, before the kernel is sliced.
 
     A scale from the largest weight would change when the channel with that weight is gone; a learned
     step keeps its value.
@@ -79,12 +68,13 @@ def _settle(product: MixedProduct, module: Any) -> None:
     choice = product.weight
     if choice is None:
         return
-    kernel = module.kernel[...].astype(getattr(module, "dtype", None) or module.kernel[...].dtype)
+    kernel = kernel.astype(getattr(module, "dtype", None) or kernel.dtype)
+    ranges = {name: variable[...] for name, variable in product.weight_ranges.items()}
     candidates: list[Any] = list(choice.candidates)
     for k, candidate in enumerate(candidates):
-        if isinstance(candidate.format, IntFormat) and not isinstance(candidate.scale, LearnedStep):
-            candidates[k] = dataclasses.replace(candidate, scale=LearnedStep())
-            product.weight_ranges[f"{candidate.bits}/step"] = RangeParam(candidate.range(kernel).scale)
+        candidates[k], stored = candidate.settled(kernel, range_entries(ranges, candidate.bits))
+        for name, value in stored.items():
+            product.weight_ranges[f"{candidate.bits}/{name}"] = RangeParam(value)
     product.weight = dataclasses.replace(choice, candidates=tuple(candidates))
 
 
@@ -138,39 +128,11 @@ def _slice_ranges(product: MixedProduct, choice: Choice, keep: np.ndarray) -> No
         product.weight_ranges[name] = RangeParam(variable[...][index[keep]])
 
 
-def _slice(model: Any, leaf: str, axis: int, keep: np.ndarray) -> None:
-    """Take the kept channels of one array of the model, in place."""
-    path, _, name = leaf.rpartition("/")
-    owner = module_at(model, path)
-    variable: Any = module_at(owner, name)
-    variable.set_value(jnp.take(variable[...], keep, axis=axis))
-
-
-def _resize(module: Any, layer: Layer) -> None:
-    """Sizes that a layer's module remembers beside its arrays."""
-    shape = module.kernel[...].shape
-    if layer.kind == "depthwise":
-        module.in_features = module.feature_group_count = shape[layer.out_axis]
-    elif layer.in_axis is not None and isinstance(getattr(module, "in_features", None), int):
-        module.in_features = shape[layer.in_axis]
-    if isinstance(getattr(module, "out_features", None), int):
-        module.out_features = shape[layer.out_axis]
-    if hasattr(module, "kernel_shape"):
-        module.kernel_shape = shape
-
-
-def _resize_normalisations(model: nnx.Module) -> None:
-    """The `num_features` of every module with one vector per channel."""
-    for _, module in nnx.iter_modules(model):
-        for name in ("mean", "scale", "bias"):
-            vector = getattr(module, name, None)
-            if isinstance(getattr(module, "num_features", None), int) and isinstance(vector, nnx.Variable):
-                module.num_features = int(vector[...].shape[0])  # type: ignore[attr-defined]
-
-
 def kernel_values(model: nnx.Module, path: str) -> Array:
     """The quantised kernel that the layer at `path` of a discretised network multiplies with."""
     module: Any = module_at(model, path)
-    hook = getattr(module, "conv_general_dilated", None) or getattr(module, "dot_general", None)
-    kernel = module.kernel[...]
-    return hook.quantized_kernel(kernel) if isinstance(hook, MixedProduct) else kernel
+    kernel: Any = module.embedding if isinstance(module, nnx.Embed) else module.kernel
+    for name in (*HOOKS, SLOT):
+        if isinstance(hook := getattr(module, name, None), MixedProduct):
+            return hook.quantized_kernel(kernel[...])
+    return kernel[...]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mpnas.quant import IntFormat, Quantizer, RoundFn, StraightThrough
+from mpnas.quant import EWGS, Gradient, IntFormat, InverseTanh, Quantizer
 from mpnas.space import Choice
 from mpnas.space.fractional import (
     LOG_SLACK,
@@ -34,11 +34,12 @@ class ImpliedBits:
     """Gates are `{"step", "top"}`, each `(decisions,)`, in units of the range `unit`, `(decisions,)`.
 
     Attributes:
-      weight_rounding, act_rounding: Rounding of kernels and of activations with its surrogate derivative.
+      weight_gradient, act_gradient: Derivatives that rounding kernels and activations pretends. The
+        default is what the source found best.
     """
 
-    weight_rounding: RoundFn = StraightThrough()
-    act_rounding: RoundFn = StraightThrough()
+    weight_gradient: Gradient = EWGS()
+    act_gradient: Gradient = InverseTanh()
 
     def start(self, choice: Choice) -> Any:
         return {
@@ -53,9 +54,9 @@ class ImpliedBits:
         self, choice: Choice, gates: Any, x: Float[Array, "..."], ranges: Entries, stats: Entries
     ) -> Float[Array, "..."]:
         step, top = self._absolute(choice, gates, ranges, x.shape)
-        rounding = self.weight_rounding if choice.kind == "weight" else self.act_rounding
+        gradient = self.weight_gradient if choice.kind == "weight" else self.act_gradient
         low = -top if is_signed(choice) else jnp.zeros_like(top)
-        return (step * rounding(jnp.clip(x.astype(jnp.float32), low, top) / step)).astype(x.dtype)
+        return (step * gradient.round(jnp.clip(x.astype(jnp.float32), low, top) / step)).astype(x.dtype)
 
     def shares(self, choice: Choice, gates: Any) -> Float[Array, "decisions candidates"]:
         return shares_of(choice, implied_bits(choice, gates["step"], gates["top"]))

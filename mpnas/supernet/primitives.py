@@ -7,7 +7,6 @@ and the reader then keeps every channel that it touches. Checked against jax 0.1
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mpnas.supernet.axes import Axis, freeze_all, fresh
 
 CALLS = {
     "jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call",
@@ -25,7 +24,7 @@ ELEMENTWISE = CUMULATIVE | {
     "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "shift_left",
     "shift_right_logical", "shift_right_arithmetic",
 }
-SLIDING = {"slice", "dynamic_slice", "dynamic_update_slice", "pad", "rev", "sort", "split",
+SLIDING = {"slice", "dynamic_slice", "dynamic_update_slice", "pad", "rev", "sort",
            "reduce_window_max", "reduce_window_min", "reduce_window_sum"}
 NEVER_NEGATIVE = {"exp", "exp2", "logistic", "sqrt", "rsqrt", "abs", "square", "eq", "ne", "lt", "le", "gt",
                   "ge", "is_finite", "erfc", "cosh"}
@@ -43,8 +42,8 @@ def reduces(name: str, params: Mapping[str, Any]) -> bool:
 
 def understood(name: str, params: Mapping[str, Any]) -> bool:
     """Whether it is known what the primitive does to each axis."""
-    tables = (ELEMENTWISE, VIEWS, SLIDING)
-    return name in {"concatenate", "iota"} or reduces(name, params) or any(name in table for table in tables)
+    tables = (ELEMENTWISE, VIEWS, SLIDING, {"concatenate", "iota", "split"})
+    return reduces(name, params) or any(name in table for table in tables)
 
 
 def result_nonnegative(name: str, params: Mapping[str, Any], signs: Sequence[bool]) -> bool:
@@ -80,21 +79,3 @@ def mixed_dimensions(name: str, params: Mapping[str, Any]) -> set[int]:
     if name.startswith("reduce_window"):
         return {k for k, size in enumerate(params["window_dimensions"]) if size > 1}
     return set()
-
-
-def windowed(
-    axes: tuple[Axis, ...], shape: tuple[int, ...], mixed: set[int], reason: str
-) -> tuple[Axis, ...]:
-    """Axes after slicing, padding or pooling: untouched ones stay, the others are frozen for `reason`."""
-    if len(axes) != len(shape):
-        freeze_all(axes, reason)
-        return fresh(shape)
-    result = []
-    for k, (axis, size) in enumerate(zip(axes, shape, strict=True)):
-        same = axis.size == size
-        if k in mixed or not same:
-            axis.freeze(reason)
-        result.append(axis if same else Axis(size))
-        if not same:
-            result[-1].freeze(reason)
-    return tuple(result)

@@ -19,7 +19,17 @@ import numpy as np
 from jax.extend import core
 
 from mpnas.errors import UnsupportedOperationError
-from mpnas.supernet.axes import Axis, freeze_all, fresh, join_all, reshaped
+from mpnas.supernet.axes import Axis, Channels, freeze_all, join_all
+from mpnas.supernet.layout import (
+    concatenated,
+    cut,
+    fixed,
+    joined,
+    per_channel,
+    place,
+    view_axes,
+    windowed,
+)
 from mpnas.supernet.primitives import (
     CALLS,
     CUMULATIVE,
@@ -29,26 +39,31 @@ from mpnas.supernet.primitives import (
     reduces,
     result_nonnegative,
     understood,
-    windowed,
 )
-from mpnas.supernet.values import Buffer, Contraction, Event, Fold, Value
+from mpnas.supernet.values import Buffer, Contraction, Event, FloatProduct, Fold, Value
 
+ATTENTION = "attention of "  # begins the name under which `trace` calls an attention
 VERBS = {"add": "added", "add_any": "added", "mul": "multiplied", "sub": "subtracted"}
 
 
 class Reader:
     """Interprets jaxprs; collects contractions, products, events, folds and notes."""
 
-    def __init__(self, layer_of: Callable[[str], str], leaf_axes: Mapping[str, tuple[Axis, ...]]) -> None:
+    def __init__(
+        self, layer_of: Callable[[str], str], channels: Channels, leaf_axes: Mapping[str, tuple[Axis, ...]]
+    ) -> None:
         self.layer_of = layer_of
+        self.channels = channels
         self.leaf_axes = leaf_axes
         self.contractions: list[Contraction] = []
-        self.products: list[tuple[str, int]] = []
+        self.products: list[FloatProduct] = []
         self.events: list[Event] = []
         self.buffers: list[Buffer] = []
         self.folds: list[Fold] = []
         self.notes: list[str] = []
         self._loops = 0
+        self._attention: str | None = None
+        self._products_in_attention = 0
 
     def buffer(self, axes: tuple[Axis, ...], name: str) -> int:
         """A new activation in memory."""
@@ -59,11 +74,12 @@ class Reader:
         """Values of the outputs of `jaxpr`, given those of its inputs; `times` it runs per call."""
         known: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
         for constant in jaxpr.constvars:
-            known[constant] = Value(_fixed(constant.aval.shape))
+            known[constant] = Value(fixed(self.channels, constant.aval.shape))
 
         def value(variable: Any) -> Value:
             if isinstance(variable, core.Literal):
-                return Value(_fixed(np.shape(variable.val)), nonnegative=bool(np.all(variable.val >= 0)))
+                axes = fixed(self.channels, np.shape(variable.val))
+                return Value(axes, nonnegative=bool(np.all(variable.val >= 0)))
             return known[variable]
 
         for equation in jaxpr.eqns:
@@ -77,7 +93,8 @@ class Reader:
         if name in CALLS:
             keys = ("jaxpr", "call_jaxpr", "fun_jaxpr")
             inner = next(equation.params[key] for key in keys if key in equation.params)
-            return self.read(getattr(inner, "jaxpr", inner), operands, times)
+            called = str(equation.params.get("name"))
+            return self._call(called, getattr(inner, "jaxpr", inner), operands, times)
         if name == "scan":
             return self._scan(equation, operands, times)
         if name == "cond":
@@ -90,7 +107,9 @@ class Reader:
             return operands
         active = [operand for operand in operands if operand.buffer is not None]
         if name == "while" and active:
-            raise _endless(_place(equation))
+            raise _endless(place(equation))
+        if name == "gather" and active == operands[1:] and (looked := self._lookup(equation, operands)):
+            return [looked]
         shapes = [tuple(v.aval.shape) for v in equation.outvars]
         if not active:
             return self._constant(name, equation, operands, shapes)
@@ -98,9 +117,19 @@ class Reader:
             return [self._elementwise(name, equation, operands, shapes[0])]
         if name in VIEWS:
             # The same memory, and still the same layer's output.
-            axes = _view_axes(name, equation, operands[0], shapes[0])
+            axes = view_axes(self.channels, name, equation, operands[0].axes, shapes[0])
             return [dataclasses.replace(operands[0], axes=axes)]
         return self._rearrange(name, equation, operands, shapes)
+
+    def _call(self, name: str, jaxpr: Any, operands: list[Value], times: int) -> list[Value]:
+        """The results of a called program; an attention's is known by the name that `trace` gave it."""
+        if not name.startswith(ATTENTION):
+            return self.read(jaxpr, operands, times)
+        outer = self._attention, self._products_in_attention
+        self._attention, self._products_in_attention = name.removeprefix(ATTENTION), 0
+        results = self.read(jaxpr, operands, times)
+        self._attention, self._products_in_attention = outer
+        return results
 
     def _constant(
         self, name: str, equation: Any, operands: list[Value], shapes: list[tuple[int, ...]]
@@ -108,12 +137,13 @@ class Reader:
         """A value that does not depend on the input: remember the leaves that it comes from."""
         leaves = frozenset[str]().union(*(operand.leaves for operand in operands))
         if name in VIEWS and len(operands) == 1:
-            axes = _view_axes(name, equation, operands[0], shapes[0])
+            axes = view_axes(self.channels, name, equation, operands[0].axes, shapes[0])
             # Merged, split or repeated axes are no axes of the leaf: the result is no view of it.
             whole = {a for a in axes if a.size > 1} == {a for a in operands[0].axes if a.size > 1}
             return [dataclasses.replace(operands[0], axes=axes, view=operands[0].view if whole else None)]
         if name in ELEMENTWISE:
-            results = [_joined(equation, operands, shapes[0], "combined elementwise")]
+            rows = [operand.axes for operand in operands]
+            results = [joined(self.channels, equation, rows, shapes[0], "combined elementwise")]
         else:
             results = self._moved_axes(name, equation, operands, shapes)
         nonnegative = result_nonnegative(name, equation.params, [o.nonnegative for o in operands])
@@ -123,7 +153,7 @@ class Reader:
         self, name: str, equation: Any, operands: list[Value], shape: tuple[int, ...]
     ) -> Value:
         verb = VERBS.get(name, name)
-        axes = _joined(equation, operands, shape, f"{verb}{_place(equation)}")
+        axes = joined(self.channels, equation, [o.axes for o in operands], shape, f"{verb}{place(equation)}")
         active = [o for o in operands if o.buffer is not None]
         rest = [o for o in operands if o.buffer is None]
         buffer = self.buffer(axes, f"{verb}#{len(self.buffers)}")
@@ -132,7 +162,7 @@ class Reader:
         call = active[0].call if len(active) == 1 and name in {"add", "sub", "mul", "div"} else None
         if name == "div" and active[0] is not operands[0]:
             call = None  # constant / x is not affine in x
-        if call is not None and not all(_per_channel(o, self.contractions[call].out_axis) for o in rest):
+        if call is not None and not all(per_channel(o.axes, self.contractions[call].out_axis) for o in rest):
             call = None
         if call is not None:
             leaves = frozenset[str]().union(*(o.leaves for o in rest))
@@ -146,8 +176,8 @@ class Reader:
     ) -> list[Value]:
         """Reductions, concatenation, windows, and what is not understood: new memory."""
         if not understood(name, equation.params):
-            place = _place(equation)
-            self.notes.append(f"operation '{name}'{place} is not understood; its channels are kept.")
+            where = place(equation)
+            self.notes.append(f"operation '{name}'{where} is not understood; its channels are kept.")
         results = self._moved_axes(name, equation, operands, shapes)
         nonnegative = result_nonnegative(name, equation.params, [o.nonnegative for o in operands])
         return [self._written(name, operands, axes, nonnegative) for axes in results]
@@ -163,79 +193,89 @@ class Reader:
         self, name: str, equation: Any, operands: list[Value], shapes: list[tuple[int, ...]]
     ) -> list[tuple[Axis, ...]]:
         """Axes of each result of an operation that is neither elementwise nor a view."""
-        params, place = equation.params, _place(equation)
+        params, where = equation.params, place(equation)
         if name == "iota":
-            return [_fixed(shape) for shape in shapes]
+            return [fixed(self.channels, shape) for shape in shapes]
         if not understood(name, params):
-            reason = f"read by operation '{name}', which is not understood{place}"
-            results = [fresh(shape) for shape in shapes]
+            reason = f"read by operation '{name}', which is not understood{where}"
+            results = [self.channels.fresh(shape) for shape in shapes]
             for row in [o.axes for o in operands] + results:
                 freeze_all(row, reason)
             return results
         first = operands[0].axes
         if reduces(name, params):
-            freeze_all((first[k] for k in params["axes"]), f"reduced over by {name}{place}")
+            freeze_all((first[k] for k in params["axes"]), f"reduced over by {name}{where}")
             return [tuple(axis for k, axis in enumerate(first) if k not in params["axes"])]
         if name == "concatenate":
-            return [_concatenated(params["dimension"], operands, shapes[0], f"concatenated{place}")]
+            rows = [operand.axes for operand in operands]
+            return [concatenated(self.channels, params["dimension"], rows, f"concatenated{where}")]
+        if name == "split":
+            return cut(first, params["axis"], params["sizes"], where)
         if name == "dynamic_update_slice":
-            join_all(first, operands[1].axes, f"written into a slice{place}")
+            join_all(first, operands[1].axes, f"written into a slice{where}")
         if name == "sort":
             for other in operands[1:]:
-                join_all(first, other.axes, f"sorted together{place}")
+                join_all(first, other.axes, f"sorted together{where}")
         mixed = mixed_dimensions(name, params)
-        return [windowed(first, shape, mixed, f"cut, padded or moved by {name}{place}") for shape in shapes]
+        reason = f"cut, padded or moved by {name}{where}"
+        return [windowed(self.channels, first, shape, mixed, reason) for shape in shapes]
 
     def _convolution(self, equation: Any, operands: list[Value], times: int) -> Value:
         image, kernel = operands[:2]
         numbers, groups = equation.params["dimension_numbers"], equation.params["feature_group_count"]
         shape = equation.outvars[0].aval.shape
-        axes = list(fresh(shape))
+        axes = list(self.channels.fresh(shape))
         axes[numbers.out_spec[0]] = image.axes[numbers.lhs_spec[0]]
         in_axis = image.axes[numbers.lhs_spec[1]]
         out_axis, kernel_in = kernel.axes[numbers.rhs_spec[0]], kernel.axes[numbers.rhs_spec[1]]
         axes[numbers.out_spec[1]] = out_axis
         taps = math.prod(kernel.axes[k].size for k in numbers.rhs_spec[1:])
         macs = math.prod(shape) * taps // math.prod(equation.params["lhs_dilation"]) * times
-        place = _place(equation)
+        where = place(equation)
         if groups == 1:
             kind = "dense"
-            in_axis.join(kernel_in, f"convolved{place}")
-        elif groups == in_axis.size == out_axis.size:
+            in_axis.join(kernel_in, f"convolved{where}")
+        elif groups == in_axis.size:
             kind = "depthwise"
         else:
             kind = "grouped"
-            freeze_all((in_axis, out_axis), f"a convolution in {groups} groups{place}")
+            each = f"each group of a convolution keeps the same channels{where}"
+            in_axis.tied(groups, each).join(kernel_in, each)
         in_channels = kernel_in if kind != "depthwise" else None
-        result = self._contract(kernel, image, kind, in_channels, out_axis, macs, tuple(axes), place)
+        result = self._contract(kernel, image, kind, in_channels, out_axis, macs, tuple(axes), where)
+        # After the layer is known to write its output: the reason ties it to who wrote its input.
         if kind == "depthwise":
-            # After the layer is known to write its output: the reason ties it to who wrote its input.
-            in_axis.join(out_axis, f"a depthwise convolution keeps its channels{place}")
+            spread = Axis(self.channels, np.repeat(in_axis.ids, out_axis.size // groups))
+            spread.join(out_axis, f"a depthwise convolution keeps its channels{where}")
+        elif kind == "grouped":
+            out_axis.tied(groups, each)
         return result
 
     def _dot(self, equation: Any, operands: list[Value], times: int) -> Value:
         (left_c, right_c), (left_b, right_b) = equation.params["dimension_numbers"]
         left, right = operands
-        place = _place(equation)
-        join_all((left.axes[k] for k in left_c), (right.axes[k] for k in right_c), f"multiplied{place}")
-        join_all((left.axes[k] for k in left_b), (right.axes[k] for k in right_b), f"multiplied{place}")
+        where = place(equation)
+        join_all((left.axes[k] for k in left_c), (right.axes[k] for k in right_c), f"multiplied{where}")
+        join_all((left.axes[k] for k in left_b), (right.axes[k] for k in right_b), f"multiplied{where}")
         free = [a for k, a in enumerate(left.axes) if k not in (*left_c, *left_b)]
         free_right = [a for k, a in enumerate(right.axes) if k not in (*right_c, *right_b)]
         axes = (*(left.axes[k] for k in left_b), *free, *free_right)
         terms = math.prod(left.axes[k].size for k in left_c)
         macs = math.prod(equation.outvars[0].aval.shape) * terms * times
         if left.view and right.buffer is not None:
-            left, right, free_right, right_c = right, left, free, left_c
-        if len(free_right) != 1 and right.view:
-            freeze_all(free_right, f"one of several output axes of a product{place}")
+            left, right, free_right, right_c, right_b = right, left, free, left_c, left_b
         contracted = [right.axes[k] for k in right_c]
-        if len(contracted) != 1 and right.view:
-            freeze_all(contracted, f"one of several input axes of a product{place}")
-        out_axis = free_right[-1] if free_right else Axis(1)
+        if right.view:
+            # Of several axes (heads and their channels) the innermost one holds the channels.
+            freeze_all(free_right[:-1], f"one of several output axes of a product{where}")
+            freeze_all(contracted[:-1], f"one of several input axes of a product{where}")
+            freeze_all((right.axes[k] for k in right_b), f"a batch of products{where}")
+        else:
+            # The number of terms may be a factor of the result, as in an attention's scores.
+            freeze_all(contracted, f"summed over by a product of activations{where}")
+        out_axis = free_right[-1] if free_right else self.channels.axis(1)
         in_axis = contracted[-1] if contracted else None
-        if right.view is None:
-            freeze_all(contracted, f"summed over by a product{place}")
-        return self._contract(right, left, "dense", in_axis, out_axis, macs, axes, place)
+        return self._contract(right, left, "dense", in_axis, out_axis, macs, axes, where)
 
     def _contract(
         self,
@@ -246,31 +286,68 @@ class Reader:
         out_axis: Axis,
         macs: int,
         axes: tuple[Axis, ...],
-        place: str,
+        where: str,
     ) -> Value:
         """The product of an image with a kernel, or of two values of which neither is a kernel."""
         if image.buffer is None and kernel.buffer is None:
             return Value(axes, leaves=kernel.leaves | image.leaves)
         own = self.leaf_axes[kernel.view] if kernel.view else ()
         if in_axis is not None and in_axis not in own:
-            in_axis.freeze(f"summed over by a product{place}")
+            in_axis.freeze(f"summed over by a product of activations{where}")
             in_axis = None
         if kernel.view is None or image.buffer is None or out_axis not in own:
-            where = place.removeprefix(" in ") or "somewhere"
-            both = image.buffer is not None and kernel.buffer is not None
-            what = "two activations" if both else "an activation with something computed from parameters"
-            self.notes.append(f"{where}: a product of {what}, kept in float32.")
-            self.products.append((where, macs))
-            return self._written("product", [image, kernel], axes, False)
+            return self._product(kernel, image, macs, axes, where)
         layer = self.layer_of(kernel.view)
         out_axis.written_by(layer)
         buffer = self.buffer(axes, f"{layer}/output")
         self.events.append(Event((image.buffer,), buffer, inplace=False, layer=layer))
-        signed, looped = not image.nonnegative, self._loops > 0
+        signed, looped, stacked = not image.nonnegative, self._loops > 0, len(kernel.axes) < len(own)
         self.contractions.append(
-            Contraction(kernel.view, kind, in_axis, out_axis, macs, image.buffer, signed, looped)
+            Contraction(kernel.view, kind, in_axis, out_axis, macs, image.buffer, signed, looped, stacked)
         )
         return Value(axes, buffer=buffer, call=len(self.contractions) - 1)
+
+    def _product(
+        self, left: Value, right: Value, macs: int, axes: tuple[Axis, ...], where: str
+    ) -> Value:
+        """A product without a kernel: one of the two of an attention, or nothing that can be attached to."""
+        signed = not (left.nonnegative and right.nonnegative)
+        if self._attention is not None:
+            number = self._products_in_attention = self._products_in_attention + 1
+            if number == 1:
+                self.products.append(
+                    FloatProduct(f"{self._attention}/scores", macs, ("query", "key"), (signed, signed))
+                )
+            elif number == 2:
+                # The weights come out of a softmax.
+                self.products.append(
+                    FloatProduct(f"{self._attention}/mix", macs, ("weights", "value"), (False, signed))
+                )
+        if self._attention is None or number > 2:
+            both = left.buffer is not None and right.buffer is not None
+            what = "two activations" if both else "an activation with something computed from parameters"
+            name = where.removeprefix(" in ") or "somewhere"
+            self.notes.append(f"{name}: a product of {what}, kept in float32.")
+            self.products.append(FloatProduct(name, macs))
+        return self._written("product", [right, left], axes, False)
+
+    def _lookup(self, equation: Any, operands: list[Value]) -> Value | None:
+        """Rows of a table of parameters, picked by the input; None if this gather is something else."""
+        table, indices = operands
+        numbers = equation.params["dimension_numbers"]
+        shape, sizes = equation.outvars[0].aval.shape, equation.params["slice_sizes"]
+        last = len(table.axes) - 1
+        rows_whole = tuple(sizes[1:]) == tuple(axis.size for axis in table.axes[1:]) and sizes[0] == 1
+        if (
+            table.view is None or last < 1 or not rows_whole
+            or tuple(numbers.collapsed_slice_dims) != (0,) or numbers.offset_dims[-1] != len(shape) - 1
+        ):
+            return None
+        table.axes[0].freeze(f"rows are looked up{place(equation)}")
+        freeze_all(table.axes[1:last], f"one of several axes of a looked-up row{place(equation)}")
+        kept = len(shape) - last
+        axes = (*self.channels.fresh(shape[:kept]), *table.axes[1:])
+        return self._contract(table, indices, "lookup", None, table.axes[last], 0, axes, place(equation))
 
     def _scan(self, equation: Any, operands: list[Value], times: int) -> list[Value]:
         params = equation.params
@@ -290,7 +367,7 @@ class Reader:
         for start, end in zip(operands[constants:split], outputs[:carried], strict=True):
             join_all(start.axes, end.axes, "carried through a scan")
         stacked = [
-            dataclasses.replace(o, axes=(Axis(length), *o.axes), view=None, call=None)
+            dataclasses.replace(o, axes=(self.channels.axis(length), *o.axes), view=None, call=None)
             for o in outputs[carried:]
         ]
         return [*outputs[:carried], *stacked]
@@ -319,81 +396,8 @@ class Reader:
         return results
 
 
-def _fixed(shape: tuple[int, ...]) -> tuple[Axis, ...]:
-    """Axes of an array that the program itself holds, which nobody slices with the channels."""
-    axes = fresh(shape)
-    freeze_all(axes, "lined up with a constant array of the program")
-    return axes
-
-
-def _view_axes(name: str, equation: Any, operand: Value, shape: tuple[int, ...]) -> tuple[Axis, ...]:
-    """Axes of the same numbers in another layout."""
-    if name == "transpose":
-        return tuple(operand.axes[k] for k in equation.params["permutation"])
-    if name == "squeeze":
-        return tuple(a for k, a in enumerate(operand.axes) if k not in equation.params["dimensions"])
-    if name == "expand_dims":
-        kept = iter(operand.axes)
-        return tuple(Axis(1) if k in equation.params["dimensions"] else next(kept) for k in range(len(shape)))
-    if name == "broadcast_in_dim":
-        axes = list(fresh(shape))
-        for source, target in enumerate(equation.params["broadcast_dimensions"]):
-            if operand.axes[source].size == shape[target]:
-                axes[target] = operand.axes[source]
-        return tuple(axes)
-    if name == "reshape":
-        return reshaped(operand.axes, shape, f"flattened or split by a reshape{_place(equation)}")
-    return operand.axes
-
-
-def _joined(equation: Any, operands: list[Value], shape: tuple[int, ...], reason: str) -> tuple[Axis, ...]:
-    """Axes of an elementwise result: equal sizes are joined, sizes of 1 and scalars broadcast."""
-    axes = fresh(shape)
-    for operand in operands:
-        if len(operand.axes) == len(axes):
-            for mine, theirs in zip(axes, operand.axes, strict=True):
-                if mine.size == theirs.size:
-                    mine.join(theirs, reason)
-    name = equation.primitive.name
-    mixed = mixed_dimensions(name, equation.params)
-    freeze_all((axes[k] for k in mixed), f"mixed by {name}{_place(equation)}")
-    return axes
-
-
-def _concatenated(
-    dimension: int, operands: list[Value], shape: tuple[int, ...], reason: str
-) -> tuple[Axis, ...]:
-    axes = list(operands[0].axes)
-    axes[dimension] = Axis(shape[dimension])
-    axes[dimension].freeze(reason)
-    for operand in operands:
-        for k, axis in enumerate(operand.axes):
-            if k == dimension:
-                axis.freeze(reason)
-            else:
-                axes[k].join(axis, reason)
-    return tuple(axes)
-
-
-def _per_channel(operand: Value, channel: Axis) -> bool:
-    """Whether a constant varies along the channel axis only, so that it can be folded."""
-    return all(axis.size == 1 or axis.root is channel.root for axis in operand.axes)
-
-
-def _place(equation: Any) -> str:
-    """Where in the person's own source the operation stands: ` in Block.__call__ (net.py:31)`."""
-    traceback = getattr(equation.source_info, "traceback", None)
-    for frame in getattr(traceback, "frames", ()):
-        path = frame.file_name.replace("\\", "/")
-        if any(part in path for part in ("/jax/", "/jaxlib/", "/flax/", "/mpnas/supernet/")):
-            continue
-        name = frame.function_name.split("<locals>.")[-1]
-        return f" in {name} ({path.rsplit('/', 1)[-1]}:{frame.line_num})"
-    return ""
-
-
-def _endless(place: str) -> UnsupportedOperationError:
+def _endless(where: str) -> UnsupportedOperationError:
     return UnsupportedOperationError(
-        f"a while loop{place} has no length that is known before it runs, so its work cannot be counted. "
+        f"a while loop{where} has no length that is known before it runs, so its work cannot be counted. "
         "Use a loop of fixed length (jax.lax.scan, or fori_loop with constant bounds)."
     )

@@ -22,6 +22,7 @@ from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam
 from mpnas.supernet.operand import Alternatives, Operand
 from mpnas.supernet.operand_implied import ImpliedBits
 from mpnas.supernet.operand_planes import BitPlanes
+from mpnas.supernet.resize import leaf_at
 from mpnas.supernet.trace import module_at
 
 OPERANDS: dict[str, Operand] = {
@@ -45,7 +46,7 @@ def reformed(net: Supernet, operand: str) -> Supernet:
     if operand == "alternatives":
         return net
     operands = {site: _operand_for(operand, choice) for site, choice in net.space.choices.items()}
-    return assembled(_model(net, net.parts, operands), net.space, net.slots, operands)
+    return assembled(_model(net, net.parts, operands), net.space, net.slots, operands, net.origin)
 
 
 def adopted(net: Supernet, searched: Supernet, parts: Parts) -> Parts:
@@ -85,13 +86,13 @@ def _settling(net: Supernet, searched: Supernet) -> Callable[[Parts, Gates, Gate
 
     def settle(parts: Parts, gates: Gates, picked: Gates) -> Parts:
         model = searched.module(parts, gates, train=True)
-        for product, module, kind, choice, site in _searched(net, model):
-            kernel = module.kernel[...] if kind == "weight" else None
+        for product, kernel_of, kind, choice, site in _searched(net, model):
+            kernel = kernel_of[...] if kind == "weight" else None
             held, *entries = product.held(kind)
             kernel, *entries = searched.operands[site].settled(choice, picked[site], held, kernel, *entries)
             product.hold(kind, Alternatives(), Alternatives().start(choice), *entries)
             if kernel is not None:
-                module.kernel.set_value(kernel)
+                kernel_of.set_value(kernel)
         return _parts(net, model)
 
     return jax.jit(settle)
@@ -106,8 +107,8 @@ def _model(net: Supernet, parts: Parts, operands: Mapping[str, Operand]) -> nnx.
     """The model of the usual network, its products holding other operands."""
     start = {site: Alternatives().start(choice) for site, choice in net.space.choices.items()}
     model = net.module(parts, start, train=True)
-    for product, module, kind, choice, site in _searched(net, model):
-        kernel = module.kernel[...] if kind == "weight" else None
+    for product, kernel_of, kind, choice, site in _searched(net, model):
+        kernel = kernel_of[...] if kind == "weight" else None
         _, ranges, stats = product.held(kind)
         entries = operands[site].adopted(choice, kernel, ranges, stats)
         product.hold(kind, operands[site], operands[site].start(choice), *entries)
@@ -115,12 +116,13 @@ def _model(net: Supernet, parts: Parts, operands: Mapping[str, Operand]) -> nnx.
 
 
 def _searched(net: Supernet, model: nnx.Module) -> Iterator[tuple[MixedProduct, Any, str, Choice, str]]:
-    """Product, module, kind, choice and site of every operand that has a choice."""
+    """Product, variable of the kernel, kind, choice and site of every operand that has a choice."""
     for path, slot in net.slots.items():
-        product, module = module_at(model, slot), module_at(model, path)
+        layer = net.space.work.layer.get(path)  # None for an operand of a product without a kernel
+        product, kernel_of = module_at(model, slot), leaf_at(model, layer.kernel) if layer else None
         for kind, sites in (("weight", net.space.weight_site), ("act", net.space.act_site)):
             if path in sites:
-                yield product, module, kind, getattr(product, kind), sites[path]
+                yield product, kernel_of, kind, getattr(product, kind), sites[path]
 
 
 def _parts(net: Supernet, model: nnx.Module) -> Parts:

@@ -13,9 +13,12 @@ import jax
 from flax import nnx
 
 from mpnas.errors import MpnasError, SearchSpaceError, UnsupportedOperationError
-from mpnas.space import ChannelGroup, Layer, Tensor, Work
-from mpnas.supernet.axes import Axis, freeze_all, fresh
-from mpnas.supernet.program import Reader
+from mpnas.space import Layer, Product, Tensor, Work
+from mpnas.supernet.attention import named, readable
+from mpnas.supernet.axes import Axis, Channels, freeze_all
+from mpnas.supernet.groups import Groups
+from mpnas.supernet.program import ATTENTION, Reader
+from mpnas.supernet.substitute import kernel_name
 from mpnas.supernet.values import Contraction, Value
 
 TRACE_BATCH = 2  # 1 would be mistaken for a dimension that broadcasts
@@ -37,6 +40,9 @@ def trace(model: nnx.Module, example: Any, *, input_low: float | None = None) ->
     """
     evaluated = nnx.clone(model)
     evaluated.eval()
+    for path, module in nnx.iter_modules(evaluated):
+        if readable(module):
+            module.attention_fn = named(ATTENTION + "/".join(map(str, path)))  # type: ignore[attr-defined]
     graphdef, state = nnx.split(evaluated)
     flat, treedef = jax.tree_util.tree_flatten_with_path(state)
     names = [leaf_name(path) for path, _ in flat]
@@ -66,9 +72,10 @@ def trace(model: nnx.Module, example: Any, *, input_low: float | None = None) ->
         ) from error
 
     shapes = [tuple(v.aval.shape) for v in closed.jaxpr.invars]
-    leaf_axes = {name: fresh(shape) for name, shape in zip(names, shapes, strict=False)}
-    reader = Reader(_layer_of, leaf_axes)
-    image = fresh(shapes[-1])
+    channels = Channels()
+    leaf_axes = {name: channels.fresh(shape) for name, shape in zip(names, shapes, strict=False)}
+    reader = Reader(_layer_of, channels, leaf_axes)
+    image = channels.fresh(shapes[-1])
     freeze_all(image, "they are the model's input")
     inputs = [Value(axes, view=name, leaves=frozenset({name})) for name, axes in leaf_axes.items()]
     nonnegative = input_low is not None and input_low >= 0
@@ -92,7 +99,7 @@ def leaf_name(path: tuple[Any, ...]) -> str:
 
 def _layer_of(leaf: str) -> str:
     """`stem` for `stem/kernel`; a parameter of another name stands for itself."""
-    return leaf.removesuffix("/kernel")
+    return leaf.removesuffix("/kernel").removesuffix("/embedding")
 
 
 def _names_of(model: nnx.Module, kind: type) -> list[str]:
@@ -111,6 +118,10 @@ def module_at(model: nnx.Module, path: str) -> Any:
         else:
             current = getattr(current, segment)
     return current
+
+
+def _runs(tensor: Tensor) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tensor.lanes.runs if tensor.lanes is not None else ()
 
 
 class _Assembly:
@@ -134,7 +145,10 @@ class _Assembly:
         for c in self.reader.contractions:
             if obstacles[c.kernel] and c.in_axis is not None:
                 c.in_axis.freeze(f"read by '{_layer_of(c.kernel)}', where no channel can be masked")
-        self.group_names = self._name_groups()
+            if len({(c.in_axis, c.out_axis) for c in calls[c.kernel]}) > 1:
+                tied = f"'{_layer_of(c.kernel)}' is used in two ways"
+                freeze_all((axis for axis in (c.in_axis, c.out_axis) if axis is not None), tied)
+        self.groups = Groups(self.reader, self.image)
         readers = self._readers()
         folds = self._folds(calls)
         layers = tuple(
@@ -149,30 +163,24 @@ class _Assembly:
         )
         return Work(
             layers=layers,
-            groups=self._groups(layers),
+            groups=self.groups.described(layers),
             tensors=tensors,
             timeline=timeline,
-            products=tuple((place, macs // TRACE_BATCH) for place, macs in self.reader.products),
+            products=self._products(),
             loose_parameters=loose,
             notes=tuple(dict.fromkeys(self.reader.notes)),
+            axes=self.groups.leaf_lanes(self.leaf_axes),
         )
 
-    def _name_groups(self) -> dict[Axis, str]:
-        """Groups are called after their first writer in program order, else after their first reader."""
-        order = {_layer_of(c.kernel): k for k, c in enumerate(self.reader.contractions)}
-        images = {axis.root for axis in self.image}
-        names: dict[Axis, str] = {}
-        for c in self.reader.contractions:
-            for axis in (c.in_axis, c.out_axis):
-                if axis is None or axis.root in names:
-                    continue
-                if axis.writers:
-                    names[axis.root] = f"{min(axis.writers, key=lambda path: order[path])}/channels"
-                elif axis.root in images:
-                    names[axis.root] = "input/channels"
-                else:
-                    names[axis.root] = f"{_layer_of(c.kernel)}/input_channels"
-        return names
+    def _products(self) -> tuple[Product, ...]:
+        """Products by path; an attention that is called twice is one."""
+        found: dict[str, Product] = {}
+        for made in self.reader.products:
+            before = found.get(made.path)
+            macs = made.macs // TRACE_BATCH + (before.macs if before else 0)
+            signed = tuple(a or b for a, b in zip(made.signed, before.signed if before else made.signed))
+            found[made.path] = Product(made.path, macs, made.operands, signed)
+        return tuple(found.values())
 
     def _obstacle(self, kernel: str, calls: Sequence[Contraction]) -> str:
         """Why no choice can be attached to the product with this kernel, in words; empty if one can."""
@@ -180,14 +188,16 @@ class _Assembly:
             return "it is the model itself; call it from a module that holds it"
         owner, leaf = module_at(self.model, kernel.rpartition("/")[0]), kernel.rpartition("/")[2]
         kind = type(owner).__name__
+        if any(c.stacked for c in calls):
+            return "every turn of its loop (scan) has a kernel of its own"
+        if kernel_name(owner) == leaf:
+            return ""
         if leaf != "kernel":
             return f"it is a parameter that a {kind} multiplies with directly; use nnx.Linear or nnx.Conv"
         if not any(hasattr(owner, hook) for hook in HOOKS):
-            return f"a {kind} has no hook for its product (nnx.Conv, nnx.Linear and nnx.LinearGeneral have)"
+            return f"a {kind} has no hook for its product, and is none of the layers that can be substituted"
         if getattr(owner, "dot_general_cls", None) is not None:
             return "its dot_general_cls replaces the hook; give it a dot_general instead"
-        if any(c.looped for c in calls):
-            return "it is called in a loop (scan), where the range of its input cannot be observed"
         others = [
             "/".join(map(str, path))
             for path, module in nnx.iter_modules(self.model)
@@ -205,8 +215,8 @@ class _Assembly:
         kept_apart: set[int] = set()
         found: dict[int, set[tuple[str, str]]] = {}
         for fold in self.reader.folds:
-            looped = self.reader.contractions[fold.call].looped
-            if looped or reads[fold.source] > 1 or fold.source in kept_apart:
+            stacked = self.reader.contractions[fold.call].stacked
+            if stacked or reads[fold.source] > 1 or fold.source in kept_apart:
                 kept_apart.add(fold.target)
             else:
                 found.setdefault(fold.call, set()).update((leaf, fold.kind) for leaf in fold.leaves)
@@ -232,36 +242,16 @@ class _Assembly:
             out_axis=positions[first.out_axis],
             kind=first.kind,  # type: ignore[arg-type]
             macs=sum(c.macs for c in calls) // TRACE_BATCH,
-            in_group=None if first.in_axis is None else self.group_names[first.in_axis.root],
-            out_group=self.group_names[first.out_axis.root],
+            reads=None if first.in_axis is None else self.groups.lanes(first.in_axis),
+            writes=self.groups.lanes(first.out_axis),
             tensor=self._buffer_names()[first.buffer],
             signed=any(c.signed for c in calls),
             bias="bias" in kinds,
             multiplier="multiplier" in kinds,
-            hookable=not obstacle,
             module=type(owner).__name__,
             obstacle=obstacle,
+            looped=any(c.looped for c in calls),
         )
-
-    def _groups(self, layers: tuple[Layer, ...]) -> dict[str, ChannelGroup]:
-        groups = {}
-        for root, name in self.group_names.items():
-            members = tuple(
-                (leaf, k)
-                for leaf, axes in self.leaf_axes.items()
-                for k, axis in enumerate(axes)
-                if axis.root is root
-            )
-            groups[name] = ChannelGroup(
-                name=name,
-                size=root.size,
-                producers=tuple(layer.path for layer in layers if layer.out_group == name),
-                consumers=tuple(layer.path for layer in layers if layer.in_group == name),
-                members=members,
-                frozen=root.frozen,
-                reasons=root.reasons,
-            )
-        return groups
 
     def _readers(self) -> list[tuple[str, ...]]:
         """Per buffer the layers that read it through elementwise operations; () if anything else does."""
@@ -303,7 +293,7 @@ class _Assembly:
         distinct: dict[tuple[Any, ...], tuple[str, ...]] = {}
         for moment in largest:
             alive = tuple(names[b] for b in sorted(moment))
-            held = sorted((tensors[n].elements, tensors[n].group or "", tensors[n].readers) for n in alive)
+            held = sorted((tensors[n].elements, _runs(tensors[n]), tensors[n].readers) for n in alive)
             distinct.setdefault(tuple(held), alive)
         timeline = tuple(distinct.values())
         kept = {name for moment in timeline for name in moment}
@@ -311,11 +301,11 @@ class _Assembly:
 
     def _tensor(self, buffer: int, name: str, readers: tuple[str, ...]) -> Tensor:
         made = self.reader.buffers[buffer]
-        groups = [self.group_names[a.root] for a in reversed(made.axes) if a.root in self.group_names]
+        known = [axis for axis in reversed(made.axes) if self.groups.knows(axis)]
         return Tensor(
             name=name,
             elements=made.elements // TRACE_BATCH,
-            group=groups[0] if groups else None,
+            lanes=self.groups.lanes(known[0]) if known else None,
             readers=readers,
         )
 

@@ -35,12 +35,13 @@ class Contraction:
 
     Attributes:
       kernel: Leaf of the kernel.
-      kind: `dense`, `depthwise` or `grouped`.
+      kind: `dense`, `depthwise`, `grouped` or `lookup`.
       in_axis, out_axis: Axes of that leaf; None where it has none for the input's channels.
       macs: Multiply-accumulates for the whole traced batch, over all turns of a loop.
       buffer: What it reads.
       signed: Whether that can be negative.
       looped: Whether it stands in a loop.
+      stacked: Whether every turn of that loop has a kernel of its own.
     """
 
     kernel: str
@@ -51,6 +52,17 @@ class Contraction:
     buffer: int
     signed: bool
     looped: bool
+    stacked: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class FloatProduct:
+    """A product of which neither side is a kernel; of an attention with names for both, and signs."""
+
+    path: str
+    macs: int
+    operands: tuple[str, ...] = ()
+    signed: tuple[bool, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,13 +3,13 @@
 import datetime
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from mpnas.cost import COSTS, measure
+from mpnas.cost import COSTS, Cost, measure, measure_priced
 from mpnas.data import Dataset
 from mpnas.errors import FrontFileError
 from mpnas.pareto import Record, build
@@ -62,7 +62,7 @@ def front_of(folder: Path) -> dict[str, Any]:
             **_described(bench.net, bench.data, _name(plan.experiment.model)),
             "env": _environment() | {"threads_per_trial": plan.threads},
         },
-        **_terms(bench.net.space),
+        **_terms(bench.net.space, bench.costs),
     )
 
 
@@ -76,6 +76,7 @@ def record(
     controller: str,
     budget: Mapping[str, float | str],
     seed: int = 0,
+    costs: Sequence[Cost] = COSTS,
 ) -> Record:
     """The record of a search that was run in a script of one's own, after retraining.
 
@@ -88,6 +89,7 @@ def record(
       controller: Name of the controller.
       budget: As it was asked for.
       seed: Of the search.
+      costs: What is counted.
     """
     gates = one_hot_gates(net, found.assignment)
     return Record(
@@ -97,13 +99,19 @@ def record(
             "accuracy": accuracy(net, parts, gates, data, "select"),
             "test_accuracy": accuracy(net, parts, gates, data, "test"),
         },
-        costs=measure(COSTS, net.space, found.assignment),
+        costs=measure(costs, net.space, found.assignment),
         gap=dict(found.gap), assignment=found.assignment.to_json(),
     )
 
 
 def reference(
-    net: Supernet, float_net: Teacher, data: Dataset, *, trial: str = "float", seed: int = 0
+    net: Supernet,
+    float_net: Teacher,
+    data: Dataset,
+    *,
+    trial: str = "float",
+    seed: int = 0,
+    costs: Sequence[Cost] = COSTS,
 ) -> Record:
     """The record of the float network that a script started from, counted as it is: 32 bits everywhere.
 
@@ -113,6 +121,7 @@ def reference(
       data: Accuracy is measured on its selection part, and on its test part for the report.
       trial: Its name, unique within a front.
       seed: That it was trained with.
+      costs: What is counted; left out where a cost has no number for floats.
     """
     plain = float_net.net
     return Record(
@@ -122,11 +131,18 @@ def reference(
             "accuracy": accuracy(plain, float_net.parts, {}, data, "select"),
             "test_accuracy": accuracy(plain, float_net.parts, {}, data, "test"),
         },
-        costs=measure(COSTS, plain.space, plain.space.uniform(None)),
+        costs=measure_priced(costs, plain.space, plain.space.uniform(None)),
     )
 
 
-def front(net: Supernet, data: Dataset, records: Iterable[Record], *, name: str = "search") -> dict[str, Any]:
+def front(
+    net: Supernet,
+    data: Dataset,
+    records: Iterable[Record],
+    *,
+    name: str = "search",
+    costs: Sequence[Cost] = COSTS,
+) -> dict[str, Any]:
     """The front document of searches that were run in a script of one's own."""
     kept = list(records)
     return build(
@@ -138,7 +154,7 @@ def front(net: Supernet, data: Dataset, records: Iterable[Record], *, name: str 
             **_described(net, data, name),
             "env": _environment(),
         },
-        **_terms(net.space),
+        **_terms(net.space, costs),
     )
 
 
@@ -156,17 +172,17 @@ def _environment() -> dict[str, Any]:
     }
 
 
-def _terms(space: Space) -> dict[str, Any]:
+def _terms(space: Space, costs: Sequence[Cost]) -> dict[str, Any]:
     now = datetime.datetime.now(datetime.UTC)
     return {
-        "objectives": objectives(),
-        "cost_models": [{"id": f"{cost.name}/1", "counts": dict(cost.counts)} for cost in COSTS],
+        "objectives": objectives(costs),
+        "cost_models": [{"id": f"{cost.name}/1", "counts": dict(cost.counts)} for cost in costs],
         "ties": ties_of(space),
         "created_utc": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
-def objectives() -> list[dict[str, Any]]:
+def objectives(costs: Sequence[Cost] = COSTS) -> list[dict[str, Any]]:
     """What a front compares: accuracy on the selection part against stored bytes; the rest is shown."""
     metrics = [
         {"name": "accuracy", "direction": "max", "unit": "fraction", "kind": "metric", "on_front": True},
@@ -180,7 +196,7 @@ def objectives() -> list[dict[str, Any]]:
             "name": cost.name, "direction": "min", "unit": cost.unit, "kind": "cost",
             "cost_model": f"{cost.name}/1", "on_front": cost.name == ON_FRONT,
         }
-        for cost in COSTS
+        for cost in costs
     ]
 
 

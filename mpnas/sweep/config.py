@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mpnas.control import PROPOSERS, RELAXATIONS, Proposer, Relaxation
-from mpnas.cost import COSTS
+from mpnas.control import PROPOSERS, REFERENCES, RELAXATIONS, SCORERS, SEARCHERS, Proposer, Relaxation, Scorer
+from mpnas.cost import COSTS, KNOWN_COSTS, Cost
 from mpnas.errors import ConfigError, nearest
 from mpnas.quant.format import INTEGER_BITS
 from mpnas.space import Rule
@@ -30,26 +30,21 @@ class Recipe:
 
     Attributes:
       float: Trains the float network, once per seed; left out where the experiment names `weights`.
-      search: Trains weights and logits together.
+      search: Trains weights and logits together; left out where no controller trains any logits.
       retrain: Trains the discretised network.
       start: Where retraining starts: the `float` weights, or those at the end of the `search`.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
-    search: Phase
     retrain: Phase
+    search: Phase | None = None
     float: Phase | None = None
     start: str = "float"
 
     def __post_init__(self) -> None:
         if self.start not in {"float", "search"}:
             raise ConfigError(f"recipe.start must be 'float' or 'search', got '{self.start}'.")
-        if self.search.arch is None:
-            raise ConfigError(
-                "recipe.search has no 'arch' optimizer, so nothing would be searched. "
-                "Add arch = { lr = 0.02 }."
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +84,8 @@ class Experiment:
       controllers: Names, or tables with `name` and options.
       budgets: Limits that are searched, each a table from cost to limit.
       recipe: The phases.
+      costs: Costs beside the four of every network: names, `module:callable`, or tables with `name` and
+        options. They can be limited, and are in the front.
       seeds: One search per controller, budget and seed.
       float_seeds: Seeds of float networks beyond `seeds`, for the spread of the reference.
       weights: File with trained float weights: a path, or relative to the data folder.
@@ -105,6 +102,7 @@ class Experiment:
     controllers: tuple[str | dict[str, Any], ...]
     budgets: tuple[dict[str, float | str], ...]
     recipe: Recipe
+    costs: tuple[str | dict[str, Any], ...] = ()
     seeds: tuple[int, ...] = (0,)
     float_seeds: tuple[int, ...] = ()
     weights: str | None = None
@@ -129,19 +127,38 @@ class Experiment:
             )
         if self.checkpoint_every < 1:
             raise ConfigError(f"checkpoint_every must be >= 1, got {self.checkpoint_every}.")
-        known = [cost.name for cost in COSTS]
+        own = [spec for spec in self.costs if ":" in named(spec)[0]]
+        given = [known_cost(spec) for spec in self.costs if spec not in own]
+        known = [cost.name for cost in (*COSTS, *given)]
+        if not own:  # a cost of one's own tells its name when it is made
+            self.refuse_budgets(known)
         for budget in self.budgets:
             for cost, limit in budget.items():
-                if cost not in known:
-                    raise ConfigError(f"budget on unknown cost '{cost}'; nearest: {nearest(cost, known)}.")
                 if not isinstance(limit, str) and not 0 < limit < math.inf:
                     raise ConfigError(f"budget {cost} = {limit} must be > 0 and finite.")
         for spec in self.controllers:
-            name, _ = controller_of(spec)
-            if name not in RELAXATIONS:
+            self._check_controller(controller_of(spec)[0])
+
+    def _check_controller(self, name: str) -> None:
+        if name in REFERENCES:
+            raise ConfigError(
+                f"controller '{name}' does not search; controllers that do: {', '.join(SEARCHERS)}. "
+                "Baselines are switched on under [references]."
+            )
+        if name in RELAXATIONS and (self.recipe.search is None or self.recipe.search.arch is None):
+            raise ConfigError(
+                f"recipe.search has no 'arch' optimizer, so controller '{name}' would search nothing. "
+                "Add [recipe.search] with arch = { lr = 0.02 }."
+            )
+
+    def refuse_budgets(self, known: Sequence[str]) -> None:
+        """Raise a ConfigError for a budget on a cost that is not among the known ones."""
+        for cost in (cost for budget in self.budgets for cost in budget):
+            if cost not in known:
+                more = [name for name in KNOWN_COSTS if name not in known]
+                way_out = f' Add costs = ["{cost}"].' if cost in more else ""
                 raise ConfigError(
-                    f"controller '{name}' does not search; controllers that do: {', '.join(RELAXATIONS)}. "
-                    "Baselines are switched on under [references]."
+                    f"budget on unknown cost '{cost}'; nearest: {nearest(cost, known)}.{way_out}"
                 )
 
 
@@ -210,23 +227,52 @@ def rules_of(experiment: Experiment) -> tuple[Rule, ...]:
       ConfigError: something else than rules, or an unknown key or wrong value in one of them.
     """
     space = experiment.space
-    if not isinstance(space, dict) or set(space) != {"rules"} or not isinstance(space["rules"], list):
+    known = isinstance(space, dict) and {"rules"} <= set(space) <= {"rules", "ends"}
+    if not isinstance(space, dict) or not known or not isinstance(space["rules"], list):
         found = f"keys {', '.join(map(repr, space))}" if isinstance(space, dict) else repr(space)
         raise ConfigError(
-            f"a search space is a list of [[rules]] and nothing else, got {found}. See search_spaces/."
+            "a search space is a list of [[rules]], and `ends` for the bits of the first and last layer, got "
+            f"{found}. See search_spaces/."
         )
-    return tuple(validated(Rule, rule, f"rule {k + 1} of the space") for k, rule in enumerate(space["rules"]))
+    rules = [validated(Rule, rule, f"rule {k + 1} of the space") for k, rule in enumerate(space["rules"])]
+    if "ends" in space:
+        ends = {"match": "@ends", "weights": [space["ends"]], "activations": [space["ends"]], "widths": []}
+        rules.append(validated(Rule, ends, "ends of the space"))
+    return tuple(rules)
 
 
-def controller_of(spec: str | Mapping[str, Any]) -> tuple[str, Relaxation | Proposer]:
+def controller_of(spec: str | Mapping[str, Any]) -> tuple[str, Relaxation | Proposer | Scorer]:
     """Name and object of a controller.
 
     Raises:
       ConfigError: an unknown name or option.
     """
-    options = {} if isinstance(spec, str) else dict(spec)
-    name = spec if isinstance(spec, str) else str(options.pop("name", ""))
-    known = RELAXATIONS | PROPOSERS
+    name, options = named(spec)
+    known = RELAXATIONS | PROPOSERS | SCORERS
     if name not in known:
         raise ConfigError(f"unknown controller '{name}'; nearest: {nearest(name, known)}.")
     return name, validated(known[name], options, f"controller '{name}'")
+
+
+def known_cost(spec: str | Mapping[str, Any]) -> Cost:
+    """A cost that comes with the package, beside the four of every network.
+
+    Raises:
+      ConfigError: an unknown name or option.
+    """
+    name, options = named(spec)
+    if name not in KNOWN_COSTS:
+        standard = [cost.name for cost in COSTS]
+        if name in standard:
+            raise ConfigError(f"cost '{name}' is always counted. Delete it from costs.")
+        raise ConfigError(
+            f"unknown cost '{name}'; nearest: {nearest(name, KNOWN_COSTS)}. A cost of your own is written "
+            'costs = ["my_costs:sram_bytes"].'
+        )
+    return validated(KNOWN_COSTS[name], options, f"cost '{name}'")
+
+
+def named(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name, and the options beside it, of what is written as a name or as a table with `name`."""
+    options = {} if isinstance(spec, str) else dict(spec)
+    return spec if isinstance(spec, str) else str(options.pop("name", "")), options

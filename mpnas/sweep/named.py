@@ -113,7 +113,7 @@ def told(error: BaseException) -> str:
         frame for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename != __file__ and "site-packages" not in frame.filename and frame.filename[0] != "<"
     ]
-    words = str(error).strip().rstrip(".")
+    words = (str(error).strip().splitlines() or [""])[0].rstrip(".")  # what follows is for programmers
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{f': {words}' if words else ''}{where}"
 
@@ -128,7 +128,7 @@ def _returned(function: Callable[..., Any], name: str) -> Any:
 
 
 def own_callable(name: str, key: str) -> Callable[..., Any]:
-    """The object that `module:callable` names; the current folder is importable.
+    """The object that `module:callable` or `module.py:callable` names; the current folder is importable.
 
     Raises:
       ConfigError: the module or the attribute does not exist, or is not callable.
@@ -139,6 +139,7 @@ def own_callable(name: str, key: str) -> Callable[..., Any]:
     folder = os.getcwd()
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    module_name = module_name.removesuffix(".py").replace("/", ".")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 from mpnas.errors import ConfigError, RunFolderError, nearest
 from mpnas.sweep.config import Experiment, controller_of, read_experiment
+from mpnas.train import length_of
 
 PLAN_SCHEMA = "mpnas.plan/1"
 
@@ -79,6 +80,13 @@ class Plan:
         if trial_id not in by_id:
             raise RunFolderError(f"the plan has no trial '{trial_id}'; nearest: {nearest(trial_id, by_id)}.")
         return by_id[trial_id]
+
+    def search_steps(self, spec: TrialSpec) -> int:
+        """Steps of a search, as many as it reports at most; 0 for other kinds of trials."""
+        if spec.controller is None:
+            return 0
+        controller = controller_of(self.experiment.controllers[spec.controller])[1]
+        return length_of(controller, self.experiment.recipe.search)
 
 
 def plan_of(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mpnas.cost import COSTS, measure
+from mpnas.cost import measure, measure_priced
 from mpnas.errors import ConfigError, FrontFileError, nearest
 from mpnas.pareto import Record
 from mpnas.pareto.artifacts import digest, inside
@@ -137,7 +137,7 @@ def retrain_point(
             name: accuracy(bench.net, parts, gates, bench.data, part)
             for part, name in METRIC_OF.items()
         },
-        costs=measure(COSTS, bench.net.space, assignment),
+        costs=measure(bench.costs, bench.net.space, assignment),
         assignment=assignment.to_json(),
         seconds={"total": round(time.time() - began, 3)},
         steps={"retrain": phase.steps},
@@ -281,10 +281,10 @@ def measure_point(folder: Path, front: Mapping[str, Any], point_id: str, part: P
         assignment = Assignment.from_json(point["assignment"])
         net.space.check(assignment)
         gates = one_hot_gates(net, assignment)
-        costs = measure(COSTS, net.space, assignment)
+        costs = measure(bench.costs, net.space, assignment)
     else:
         net = bench.plain
-        costs = measure(COSTS, net.space, net.space.uniform(None))
+        costs = measure_priced(bench.costs, net.space, net.space.uniform(None))
     found = accuracy(net, filled(net.parts, arrays, home), gates, bench.data, part)
     return Measured(point, costs, part, METRIC_OF.get(part), found)
 

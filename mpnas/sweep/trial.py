@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mpnas.control import Proposer, Random, Uniform
-from mpnas.cost import COSTS, Budget, measure, refuse_impossible, satisfied
+from mpnas.cost import Budget, Cost, measure, measure_priced, refuse_impossible, satisfied
 from mpnas.data import Dataset
 from mpnas.errors import (
     BudgetError,
@@ -34,6 +34,7 @@ from mpnas.space import Assignment
 from mpnas.supernet import Parts, Supernet, attach
 from mpnas.sweep.attempt import Fenced, claim, cut_metrics, newest
 from mpnas.sweep.config import Experiment, controller_of, read_experiment, rules_of
+from mpnas.sweep.costs import check_costs, costs_of
 from mpnas.sweep.named import data_of, load_weights, model_of, refuse_outputs
 from mpnas.sweep.plan import Plan, TrialSpec, load_plan, write_json
 from mpnas.train import (
@@ -44,18 +45,20 @@ from mpnas.train import (
     TrainState,
     accuracy,
     calibrate,
+    decided_gap,
     describe_gap,
+    find,
+    method_of,
     one_hot_gates,
     retrain,
     run_phase,
-    search,
     start,
-    start_search,
     with_float_parts,
 )
 from mpnas.train.checkpoint import filled, load
 
 REPORTS = 25  # lines of metrics per stage
+SCORES = "scores"  # of every trial of a run, as budgets share them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,12 +70,14 @@ class Bench:
       data: Its data.
       plain: The float network without choices, with the weights of seed 0.
       net: The attached network.
+      costs: What is counted, and can be limited.
     """
 
     experiment: Experiment
     data: Dataset
     plain: Supernet
     net: Supernet
+    costs: tuple[Cost, ...]
 
 
 def bench_of(plan: Plan) -> Bench:
@@ -92,7 +97,9 @@ def _bench(digest: str, table: str, data_dir: str | None) -> Bench:
     net = attach(model, data.example(), rules_of(experiment), input_low=data.input_low)
     plain = attach(model, data.example(), [])
     refuse_outputs(plain, data)
-    return Bench(experiment, data, plain, net)
+    costs = costs_of(experiment)
+    check_costs(costs, net.space)
+    return Bench(experiment, data, plain, net, costs)
 
 
 def run_trial(
@@ -196,7 +203,7 @@ class _Run:
             parts = state.parts
         if found is None or found[2]["stage"] != "final":
             self._save_final(parts, sum(steps.values()), None)
-        costs = measure(COSTS, bench.plain.space, bench.plain.space.uniform(None))
+        costs = measure_priced(bench.costs, bench.plain.space, bench.plain.space.uniform(None))
         return self._record("done", "reference", self._metrics(bench.plain, parts, {}), costs, steps=steps)
 
     def _searched(self) -> Record:
@@ -209,12 +216,12 @@ class _Run:
             assignment, gap = Assignment.from_json(meta["assignment"]), meta["gap"]
             assert found is not None
             return self._result(assignment, filled(float_parts, found[1], self.home), gap, meta["limits"])
-        if meta.get("stage") == "retrain":
+        if meta.get("stage") in {"found", "retrain"}:
             assignment, gap, limits = Assignment.from_json(meta["assignment"]), meta["gap"], meta["limits"]
             origin = float_parts
         else:
             assignment, gap, limits, origin = self._assignment(float_parts)
-        offset = recipe.search.steps
+        offset = self._offset
         write_json(self.home / "assignment.json", assignment.to_json())
         carried = {"assignment": assignment.to_json(), "gap": gap, "limits": limits}
         state = self._restored("retrain", start(origin, None, recipe.retrain, self.spec.seed))
@@ -230,23 +237,36 @@ class _Run:
         """The assignment of this trial, its gap and limits, and the parts that retraining starts from."""
         net, spec = self.bench.net, self.spec
         budget = Budget(spec.budget)
-        limits = refuse_impossible(budget, COSTS, net.space)
+        limits = refuse_impossible(budget, self.bench.costs, net.space)
         if spec.kind != "search":
             proposer: Proposer = Uniform(spec.bits or 8) if spec.kind == "uniform" else Random()
             rng = np.random.default_rng([0xACE, spec.seed, *_salt(spec.id)])
-            price = functools.partial(measure, [c for c in COSTS if c.name in limits], net.space)
+            price = functools.partial(measure, [c for c in self.bench.costs if c.name in limits], net.space)
             memory = proposer.init(net.space)
             return proposer.ask(memory, net.space, rng, 1, price, limits)[0], {}, limits, float_parts
-        assert spec.controller is not None
-        # That it is a relaxation was made sure of when the experiment was read.
-        controller: Any = controller_of(self.experiment.controllers[spec.controller])[1]
-        phase = self.experiment.recipe.search
-        state = self._restored("search", start_search(net, float_parts, controller, phase, spec.seed))
-        hooks = self._hooks("search", 0, phase.steps, controller=controller)
-        found = search(net, self.data, controller=controller, budget=budget, phase=phase, seed=spec.seed,
-                       state=state, hooks=hooks)
+        controller, steps = self._controller, self.plan.search_steps(spec)
+        tries = method_of(controller) != "relaxation"
+        if tries:
+            # Where nothing is trained there are no checkpoints on the way: the search starts again.
+            cut_metrics(self.home / "metrics.jsonl", 0)
+        found = find(
+            net, self.data, controller=controller, budget=budget, parts=float_parts,
+            phase=self.experiment.recipe.search, costs=self.bench.costs, seed=spec.seed,
+            restored=lambda fresh: self._restored("search", fresh),
+            hooks=self._hooks("search", 0, steps, controller=controller), folder=self.folder / SCORES,
+        )
+        if tries:
+            self.fence()
+            meta = {"assignment": found.assignment.to_json(), "gap": found.gap, "limits": limits}
+            self.checkpoints.save(steps, {"found": np.ones(1)}, {"stage": "found", **meta})
         begins = float_parts if self.experiment.recipe.start == "float" else found.parts
         return found.assignment, dict(found.gap), limits, begins
+
+    @property
+    def _controller(self) -> Any:
+        """The controller of a search; None for baselines."""
+        number = self.spec.controller
+        return None if number is None else controller_of(self.experiment.controllers[number])[1]
 
     def _teacher(self) -> Teacher:
         needed = self.spec.needs
@@ -276,6 +296,14 @@ class _Run:
     def _latest(self) -> tuple[int, dict[str, np.ndarray], dict[str, Any]] | None:
         return self.checkpoints.latest()
 
+    @property
+    def _offset(self) -> int:
+        """The step at which retraining begins to count, behind the search; baselines leave it free."""
+        phase = self.experiment.recipe.search
+        if self.spec.kind == "search":
+            return self.plan.search_steps(self.spec)
+        return 0 if phase is None else phase.steps
+
     def _restored(self, stage: str, fresh: TrainState) -> TrainState:
         """The newest checkpoint of this stage, or the fresh state; metrics are cut back to it."""
         found = self._latest()
@@ -304,11 +332,13 @@ class _Run:
                 "stage_step": progress.step,
                 "stage_steps": progress.steps,
                 "loss": progress.loss,
-                "train_accuracy": progress.accuracy,
+                f"{'train' if progress.state is not None else 'select'}_accuracy": progress.accuracy,
                 "seconds": round(time.time() - self.began, 3),
             }
-            if controller is not None:
-                row |= describe_gap(self.bench.net, progress.state, controller, COSTS)
+            if progress.assignment is not None:
+                row |= decided_gap(self.bench.net, self.bench.costs, progress.assignment)
+            elif controller is not None and progress.state is not None:
+                row |= describe_gap(self.bench.net, progress.state, controller, self.bench.costs)
             with open(self.home / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(row, sort_keys=True) + "\n")
             if self.report is not None:
@@ -337,27 +367,29 @@ class _Run:
         self, assignment: Assignment, parts: Parts, gap: dict[str, Any], limits: dict[str, float]
     ) -> Record:
         net, recipe = self.bench.net, self.experiment.recipe
-        costs = measure(COSTS, net.space, assignment)
+        costs = measure(self.bench.costs, net.space, assignment)
         assert satisfied(costs, limits), "an assignment left the repair over its limits"
         steps = {"retrain": recipe.retrain.steps}
         if self.spec.kind == "search":
-            steps["search"] = recipe.search.steps
+            trained = method_of(self._controller) == "relaxation"
+            steps["search" if trained else "evaluations"] = self._offset
         metrics = self._metrics(net, parts, one_hot_gates(net, assignment))
         return self._record("done", "retrained", metrics, costs, assignment=assignment.to_json(), gap=gap,
                             limits=limits, steps=steps)
 
     def _record(self, status: Any, stage: Any, metrics: dict[str, float], costs: dict[str, float],
                 **more: Any) -> Record:
-        spec, controller = self.spec, None
+        spec, name = self.spec, None
         if spec.controller is not None:
-            controller = controller_of(self.experiment.controllers[spec.controller])[0]
+            name, controller = controller_of(self.experiment.controllers[spec.controller])
+            more["method"] = method_of(controller)
         artifacts = {}
         if status == "done":
             checkpoint = self.home / "checkpoint"
             artifacts = {"checkpoint": str(checkpoint.relative_to(self.folder)), "sha256": digest(checkpoint)}
         more.setdefault("limits", {})
         return Record(
-            trial=spec.id, kind=spec.kind, controller=controller, seed=spec.seed,  # type: ignore[arg-type]
+            trial=spec.id, kind=spec.kind, controller=name, seed=spec.seed,  # type: ignore[arg-type]
             budget=dict(spec.budget), status=status, stage=stage, metrics=metrics, costs=costs,
             artifacts=artifacts, seconds={"total": round(time.time() - self.began, 3)}, **more,
         )

@@ -102,12 +102,12 @@ class Reader:
 
 
 def stages_of(plan: Plan, spec: TrialSpec) -> dict[str, int]:
-    """Stage -> optimizer steps of a trial, in the order in which they run."""
+    """Stage -> steps of a trial (evaluations, where a search tries assignments), in the order of running."""
     recipe = plan.experiment.recipe
     if spec.kind == "float":
         trained = recipe.float if plan.experiment.weights is None else None
         return {} if trained is None else {"float": trained.steps}
-    searched = {"search": recipe.search.steps} if spec.kind == "search" else {}
+    searched = {"search": plan.search_steps(spec)} if spec.kind == "search" else {}
     return searched | {"retrain": recipe.retrain.steps}
 
 

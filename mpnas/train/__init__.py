@@ -1,10 +1,13 @@
 """Training: phases and recipes, jitted steps, search, retraining and checkpoints."""
 
 from mpnas.train.checkpoint import Checkpoints
-from mpnas.train.evaluate import accuracy, module_accuracy, module_outputs, one_hot_gates
+from mpnas.train.evaluate import accuracy, examiner, module_accuracy, module_outputs, one_hot_gates
+from mpnas.train.find import find, length_of, method_of, solve
 from mpnas.train.loop import Hooks, Progress, Teacher, run_phase
 from mpnas.train.model import is_model, streams
 from mpnas.train.phase import Optimizer, Phase
+from mpnas.train.propose import decided_gap, propose
+from mpnas.train.scores import scores_of
 from mpnas.train.search import (
     FLOAT_PHASE,
     RETRAIN_PHASE,
@@ -37,15 +40,23 @@ __all__ = [
     "accuracy",
     "calibrate",
     "conclude",
+    "decided_gap",
     "describe_gap",
+    "examiner",
+    "find",
     "fit",
     "is_model",
+    "length_of",
+    "method_of",
     "module_accuracy",
     "module_outputs",
     "one_hot_gates",
+    "propose",
     "retrain",
     "run_phase",
+    "scores_of",
     "search",
+    "solve",
     "start",
     "start_search",
     "streams",

@@ -57,7 +57,7 @@ class Checkpoints:
         Raises:
           CheckpointError: the step is not larger.
         """
-        arrays = _arrays(tree)
+        arrays = arrays_of(tree)
         described = {
             "leaves": [
                 {"name": n, "dtype": str(a.dtype), "shape": list(a.shape), "digest": _digest(a)}
@@ -190,7 +190,8 @@ def _manager(folder: Path) -> ocp.CheckpointManager:
     )
 
 
-def _arrays(tree: Any) -> dict[str, np.ndarray]:
+def arrays_of(tree: Any) -> dict[str, np.ndarray]:
+    """Name -> array of every leaf, random keys as their data."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): np.asarray(_raw(leaf)) for path, leaf in flat}
 

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpnas.control import Relaxation
-from mpnas.cost import COSTS, Cost
+from mpnas.cost import COSTS, Cost, LogHinge
 from mpnas.data import Dataset
 from mpnas.errors import ConfigError, NonFiniteLossError
+from mpnas.space import Assignment
 from mpnas.supernet import Parts, Supernet
 from mpnas.train.keep import handed_on, kept
 from mpnas.train.phase import Optimizer, Phase
@@ -31,10 +32,12 @@ class Progress:
 
     Attributes:
       stage: `float`, `search` or `retrain`.
-      step, steps: Steps done and to do.
-      loss: Mean loss since the last report, in nats.
-      accuracy: Share of right answers in the training batches since the last report, in [0, 1].
-      state: The state at this step; valid until the next step.
+      step, steps: Steps done and to do; evaluations, where assignments are tried.
+      loss: Mean loss since the last report, in nats; of the best assignment, where they are tried.
+      accuracy: Share of right answers in the training batches since the last report, in [0, 1]; of the
+        best assignment on the selection part, where they are tried.
+      state: The state at this step; valid until the next step. None where nothing is trained.
+      assignment: The best so far, where assignments are tried.
     """
 
     stage: str
@@ -42,7 +45,8 @@ class Progress:
     steps: int
     loss: float
     accuracy: float
-    state: TrainState
+    state: TrainState | None
+    assignment: Assignment | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +265,7 @@ def _runs(
                 bins=phase.bins > 0 and number == 0,
                 costs=costs if "arch" in group else (),
                 unroll=phase.unroll > 0 and "arch" in group,
+                pull=phase.budget if "arch" in group else LogHinge(),
                 # One update counts the step: the first that takes part in every step.
                 counts=every == 1 and all(earlier > 1 for _, earlier, _, _ in runs),
             )

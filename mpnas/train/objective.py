@@ -60,7 +60,7 @@ def bin_regularizer(net: Supernet, parts: Parts, gates: Gates) -> Any:
 
 def _bins(candidate: Any, fmt: IntFormat, kernel: Array, ranges: Any, picked: Array) -> Any:
     scale = candidate.granularity.expand(candidate.range(kernel, ranges).scale, kernel.shape)
-    steps = (kernel / jax.lax.stop_gradient(scale)).ravel()
+    steps = (candidate.shape(kernel, ranges) / jax.lax.stop_gradient(scale)).ravel()
     codes = jnp.round(jnp.clip(steps - fmt.offset, fmt.qmin, fmt.qmax))
     bins = jax.lax.stop_gradient(codes - fmt.qmin).astype(jnp.int32)
     weight = picked.ravel()

@@ -7,9 +7,10 @@ a controller); a collection without an optimizer is frozen.
 
 import dataclasses
 import math
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from mpnas.control import Ramp
+from mpnas.cost import LogHinge, penalty_of
 from mpnas.errors import ConfigError, nearest
 
 COLLECTIONS = ("weights", "ranges", "arch")
@@ -88,7 +89,9 @@ class Phase:
       temperature: Softens both distributions of the distillation; > 0.
       bins: Weight of the bin regulariser at the end of the phase, risen to by a half cosine; >= 0.
       smoothing: Label smoothing in [0, 1).
-      penalty: Weight of the budget's penalty in the loss of the logits; >= 0.
+      budget: How the logits are pulled to the limits: a penalty, its name, or a table with `name` and
+        options; always the penalty once the phase is made.
+      penalty: Weight of that penalty in the loss of the logits; >= 0.
       ramp: Schedule that multiplies the penalty.
       augment: Whether the data's augmentation is applied.
       unroll: xi of DARTS: logits descend the loss that the weights would have after one more step of
@@ -113,6 +116,7 @@ class Phase:
     temperature: float = 1.0
     bins: float = 0.0
     smoothing: float = 0.0
+    budget: Any = LogHinge()
     penalty: float = 5.0
     ramp: Ramp = Ramp()
     augment: bool = True
@@ -137,6 +141,7 @@ class Phase:
         if self.keep not in get_args(Keep):
             words = nearest(self.keep, get_args(Keep))
             raise ConfigError(f"a phase cannot keep '{self.keep}'; nearest: {words}.")
+        object.__setattr__(self, "budget", penalty_of(self.budget))
         self._check_optimizers()
 
     def _check_optimizers(self) -> None:

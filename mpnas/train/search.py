@@ -81,7 +81,7 @@ def teacher(model: nnx.Module, data: Dataset) -> Teacher:
 def with_float_parts(net: Supernet, teacher: Teacher) -> Parts:
     """Parts of an attached network with the weights and batch statistics of a float one."""
     model = net.module(net.parts, one_hot_gates(net, net.space.uniform(None)))
-    plain = teacher.net.module(teacher.parts, {})
+    plain = net.widened(teacher.net.module(teacher.parts, {}))
     nnx.update(model, nnx.state(plain))
     _, *states = nnx.split(model, nnx.Param, *net.variable_kinds, ...)
     return Parts(states[0], net.parts.ranges, states[-1])
@@ -93,10 +93,20 @@ def calibrate(net: Supernet, parts: Parts, data: Dataset, *, batch: int = CALIBR
     return jax.jit(net.calibrated)(parts, x)
 
 
-def start_search(net: Supernet, parts: Parts, controller: Relaxation, phase: Phase, seed: int) -> TrainState:
-    """State before the first step of a search, in the form that the controller's gates need."""
+def start_search(
+    net: Supernet,
+    parts: Parts,
+    controller: Relaxation,
+    phase: Phase,
+    seed: int,
+    limits: Mapping[str, float] | None = None,
+) -> TrainState:
+    """State before the first step of a search, in the form that the controller's gates need.
+
+    A penalty with a memory needs the limits.
+    """
     parts = adopted(net, reformed(net, controller.operand), parts)
-    return start(parts, controller.init(net.space.choices), phase, seed)
+    return start(parts, controller.init(net.space.choices), phase, seed, limits)
 
 
 def search(
@@ -135,7 +145,7 @@ def search(
     limits = refuse_impossible(budget, costs, net.space)
     if state is None:
         calibrated = calibrate(net, parts if parts is not None else net.parts, data)
-        state = start_search(net, calibrated, controller, phase, seed)
+        state = start_search(net, calibrated, controller, phase, seed, limits)
     state = run_phase(
         "search", reformed(net, controller.operand), state, data, phase, seed=seed, controller=controller,
         costs=costs, limits=limits, hooks=hooks,

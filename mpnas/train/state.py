@@ -1,6 +1,7 @@
 """Everything that changes while training, as one pytree: a resume is a restore of this tree."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -44,6 +45,7 @@ class TrainState:
       opt: Collection -> state of its optimizer.
       step: Steps done in this phase, int32. The position in the data follows from it.
       key: Raw key of the phase's randomness, `(2,)` uint32; the key of a step is derived from both.
+      pull: Memory of the penalty: multipliers and the like; empty for one that remembers nothing.
       best: The best state so far, as a `Best`, in a phase that hands it on; else None.
     """
 
@@ -52,23 +54,27 @@ class TrainState:
     opt: Any
     step: Any
     key: Any
+    pull: Any = dataclasses.field(default_factory=dict)
     best: Any = None
 
 
 jax.tree_util.register_dataclass(
-    TrainState, data_fields=["parts", "arch", "opt", "step", "key", "best"], meta_fields=[]
+    TrainState, data_fields=["parts", "arch", "opt", "step", "key", "pull", "best"], meta_fields=[]
 )
 
 
-def start(parts: Parts, arch: Arch | None, phase: Phase, seed: int) -> TrainState:
+def start(
+    parts: Parts, arch: Arch | None, phase: Phase, seed: int, limits: Mapping[str, float] | None = None
+) -> TrainState:
     """The state before the first step of a phase, in buffers of its own (steps donate theirs)."""
     arch = arch if arch is not None else Arch(logits={}, memory={})
     trained = collections_of(parts, arch)
     opt = {name: transform(spec).init(trained[name]) for name, spec in phase.optimizers.items()}
+    pull = phase.budget.init(limits or {}) if phase.arch is not None else {}
     best = None
     if phase.keep == "best_feasible":
         best = Best(parts, arch, jnp.float32(jnp.inf), jnp.float32(0), jnp.int32(0))
-    state = TrainState(parts, arch, opt, jnp.int32(0), jax.random.PRNGKey(seed), best)
+    state = TrainState(parts, arch, opt, jnp.int32(0), jax.random.PRNGKey(seed), pull, best)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     # Committed copies: restored arrays are committed too, and the two kinds compile apart.
     return jax.device_put(jax.tree.map(jnp.array, state), device)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from mpnas.control import Arch, Relaxation
-from mpnas.cost import Cost, expected, penalty
+from mpnas.cost import Cost, LogHinge, Penalty, expected
 from mpnas.supernet import Parts, Supernet
 from mpnas.train.objective import bin_regularizer, cross_entropy, soft_cross_entropy
 from mpnas.train.phase import Optimizer
@@ -33,6 +33,7 @@ class StepSpec:
       bins: Whether the bin regulariser is in the loss.
       costs: Costs that the penalty counts, by the names of the limits.
       unroll: Whether the weights look one step ahead, on a batch of their own.
+      pull: The penalty.
       counts: Whether this update is the one that counts the step; one of each step's updates does.
     """
 
@@ -43,6 +44,7 @@ class StepSpec:
     bins: bool = False
     costs: tuple[Cost, ...] = ()
     unroll: bool = False
+    pull: Penalty = LogHinge()
     counts: bool = True
 
 
@@ -91,7 +93,7 @@ def compiled_step(spec: StepSpec) -> Callable[..., tuple[TrainState, dict[str, A
             if spec.bins:
                 loss = loss + knobs["bins"] * bin_regularizer(spec.net, parts, mixed)
             if "arch" in names and spec.controller is not None:
-                loss = loss + _architecture_terms(spec, arch, parts, knobs, limits)
+                loss = loss + _architecture_terms(spec, arch, parts, state.pull, knobs, limits)
             hits = jnp.sum(jnp.argmax(logits, axis=1) == y)
             return loss, (stats, hits)
 
@@ -105,15 +107,16 @@ def compiled_step(spec: StepSpec) -> Callable[..., tuple[TrainState, dict[str, A
             updated[name] = jax.tree.map(lambda p, c: p - rate * c, trained[name], change)
         every = collections_of(state.parts, state.arch) | updated
         stats = stats if "weights" in names else state.parts.stats
-        arch = Arch(every["arch"], state.arch.memory)
+        arch, pull = Arch(every["arch"], state.arch.memory), state.pull
         if "arch" in names and spec.controller is not None:
-            arch = _after(spec, arch, knobs["progress"], limits)
+            arch, pull = _after(spec, arch, pull, knobs["progress"], limits)
         advanced = TrainState(
             Parts(every["weights"], every["ranges"], stats),
             arch,
             opt,
             state.step + spec.counts,
             state.key,
+            pull,
             state.best,
         )
         return advanced, {"loss": loss, "hits": hits}
@@ -145,27 +148,34 @@ def _gates(spec: StepSpec, arch: Arch, progress: Any, key: Any, gates: Any) -> A
     return spec.controller.gates(arch, spec.net.space.choices, progress=progress, key=key)
 
 
-def _architecture_terms(spec: StepSpec, arch: Arch, parts: Parts, knobs: Knobs, limits: Any) -> Any:
+def _architecture_terms(
+    spec: StepSpec, arch: Arch, parts: Parts, memory: Any, knobs: Knobs, limits: Any
+) -> Any:
     assert spec.controller is not None
     choices = spec.net.space.choices
-    costs = _expected(spec, arch)
+    soft, hard = _costs(spec, arch)
     frozen = jax.lax.stop_gradient(parts)
     regularizer = spec.controller.regularizer(arch, choices, lambda: spec.net.distortions(frozen))
-    return knobs["penalty"] * penalty(costs, limits) + regularizer
+    pull = spec.pull.loss(memory, soft, hard, limits, knobs["progress"])
+    return knobs["penalty"] * pull + regularizer
 
 
-def _expected(spec: StepSpec, arch: Arch) -> dict[str, Any]:
+def _costs(spec: StepSpec, arch: Arch) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The costs of the mixture, and those of the candidates that it prefers, without a gradient."""
     assert spec.controller is not None
-    probabilities = spec.controller.probabilities(arch, spec.net.space.choices)
-    return expected(spec.costs, spec.net.space, probabilities)
+    space = spec.net.space
+    soft = spec.controller.probabilities(arch, space.choices)
+    hard = {s: jax.nn.one_hot(jnp.argmax(p, axis=1), p.shape[1], dtype=p.dtype) for s, p in soft.items()}
+    return expected(spec.costs, space, soft), expected(spec.costs, space, hard)
 
 
-def _after(spec: StepSpec, arch: Arch, progress: Any, limits: Any) -> Arch:
-    """The controller's event, told whether any expected cost is over its limit."""
+def _after(spec: StepSpec, arch: Arch, memory: Any, progress: Any, limits: Any) -> tuple[Arch, Any]:
+    """The controller's event, told whether any expected cost is over its limit, and the penalty's."""
     assert spec.controller is not None
-    costs = _expected(spec, arch)
-    over = jnp.any(jnp.stack([jnp.asarray(costs[name] > limit) for name, limit in limits.items()] or [False]))
-    return spec.controller.event(arch, spec.net.space.choices, over_budget=over, progress=progress)
+    soft, hard = _costs(spec, arch)
+    over = jnp.any(jnp.stack([jnp.asarray(soft[name] > limit) for name, limit in limits.items()] or [False]))
+    memory = spec.pull.update(memory, soft, hard, limits, progress)
+    return spec.controller.event(arch, spec.net.space.choices, over_budget=over, progress=progress), memory
 
 
 def limited(costs: Sequence[Cost], limits: Mapping[str, float]) -> tuple[Cost, ...]:

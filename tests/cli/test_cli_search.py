@@ -32,6 +32,17 @@ def test_a_search_runs_a_float_network_and_one_search(mpnas, tiny_toml, tmp_path
     assert other.exit_code == 2 and "another plan" in other.stderr and "0.5 there, 0.6 now" in other.stderr
 
 
+def test_a_search_without_gradients_runs_too(mpnas, tiny_toml, tmp_path):
+    settings = "controllers=[{ name = 'evolution', evaluations = 6, population = 3, parents = 1 }]"
+    result = mpnas("search", tiny_toml, "--controller", "evolution", "--budget", "weight_bytes=50%",
+                   "--threads", "1", "--set", settings)
+    assert result.exit_code == 0, result.output
+    [point] = load(tmp_path / "runs" / "tiny-search" / "front.json")["points"]
+    assert (point["controller"], point["method"]) == ("evolution", "proposer")
+    assert point["steps"]["evaluations"] == 6
+    assert "search 6/6: loss" in result.stderr and "select accuracy" in result.stderr
+
+
 def test_an_experiment_is_cut_down_to_one_search(tmp_path):
     controllers = 'controllers=["dbp", { name = "gumbel", lean = 0.5 }]'
     _, table = experiment_of(str(tiny_run.written(tmp_path)), [controllers, "seeds=[0,1]"])

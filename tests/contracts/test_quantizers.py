@@ -8,12 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mpnas.errors import ConfigError
 from mpnas.quant import (
+    MSE,
+    PACT,
+    DoReFa,
     FloatFormat,
     IntFormat,
+    LearnedRange,
     LearnedStep,
     MinMax,
     MovingAverage,
+    Octav,
+    Percentile,
     PerChannel,
     PerTensor,
     Pruned,
@@ -51,6 +58,31 @@ ROWS = [
     (IntFormat(16), PerTensor(), MinMax()),
     (IntFormat(16), Subgroup(7), LearnedStep()),
     (IntFormat(16, signed=False, symmetric=False), PerChannel(), MinMax()),
+    (IntFormat(3, midrise=True), PerChannel(), MinMax()),
+    (IntFormat(4, midrise=True), Subgroup(4), LearnedStep()),
+    (IntFormat(4), PerChannel(), Percentile(90.0)),
+    (IntFormat(8, symmetric=False), Subgroup(4), Percentile(99.0)),
+    (IntFormat(8, signed=False), PerTensor(), MovingAverage(of=Percentile())),
+    (IntFormat(1), PerChannel(), MSE(20)),
+    (IntFormat(3), PerChannel(), MSE(30)),
+    (IntFormat(4, signed=False, symmetric=False), PerTensor(), MSE(20)),
+    (IntFormat(4), PerTensor(), MovingAverage(of=MSE(20))),
+    (IntFormat(1), PerTensor(), Octav()),
+    (IntFormat(4), PerChannel(), Octav()),
+    (IntFormat(8, signed=False), Subgroup(4), Octav()),
+    (IntFormat(16), PerTensor(), Octav()),
+    (IntFormat(4, signed=False), PerTensor(), MovingAverage(of=Octav())),
+    (IntFormat(1), PerTensor(), PACT()),
+    (IntFormat(4, signed=False), PerTensor(), PACT()),
+    (IntFormat(8), PerChannel(), PACT()),
+    (IntFormat(1), PerChannel(), DoReFa()),
+    (IntFormat(2, midrise=True), PerTensor(), DoReFa()),
+    (IntFormat(4, midrise=True), Subgroup(4), DoReFa()),
+    (IntFormat(16, midrise=True), PerChannel(), DoReFa()),
+    (IntFormat(1), PerTensor(), LearnedRange()),
+    (IntFormat(4), PerChannel(), LearnedRange()),
+    (IntFormat(8, signed=False), PerTensor(), LearnedRange(batched=True)),
+    (IntFormat(16), Subgroup(3), LearnedRange()),
 ]
 MEMBERS = [
     pytest.param(Quantizer(format=fmt, granularity=granularity, scale=scale),
@@ -167,12 +199,26 @@ def test_error_is_at_most_half_a_step_where_nothing_is_clipped(quantizer):
     params, stats = ready(quantizer, x)
     scale, shift, _ = frozen(quantizer, x, params, stats)
     shift = 0.0 if shift is None else shift
-    inside = (x >= scale * (fmt.qmin + fmt.offset - shift)) & (
-        x <= scale * (fmt.qmax + fmt.offset - shift)
+    shaped = quantizer.shape(x, params)
+    inside = (shaped >= scale * (fmt.qmin + fmt.offset - shift)) & (
+        shaped <= scale * (fmt.qmax + fmt.offset - shift)
     )
-    error = jnp.abs(quantizer.quantize(x, params, stats) - x)
+    error = jnp.abs(quantizer.quantize(x, params, stats) - shaped)
     assert inside.any()
-    assert (error <= scale / 2 + 1e-6 * jnp.abs(x))[inside].all()
+    assert (error <= scale / 2 + 1e-6 * jnp.abs(shaped))[inside].all()
+
+
+@EVERY_INTEGER_MEMBER
+def test_settled_a_value_keeps_its_bits_whatever_becomes_of_the_others(quantizer):
+    x = sample(6)
+    params, stats = ready(quantizer, x)
+    if quantizer.format.has_zero_point:
+        with pytest.raises(ConfigError, match="without a zero point"):
+            quantizer.settled(x, params, stats)
+        return
+    settled, stored = quantizer.settled(x, params, stats)
+    changed = settled.quantize(x.at[::2].multiply(0.3), stored)
+    np.testing.assert_array_equal(bits_of(changed)[1::2], bits_of(quantizer.quantize(x, params, stats))[1::2])
 
 
 @EVERY_INTEGER_MEMBER

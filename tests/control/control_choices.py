@@ -3,7 +3,7 @@
 import numpy as np
 
 from mpnas.quant import PerChannel, Quantizer, format_of
-from mpnas.space import ChannelGroup, Choice, Layer, Presence, Rule, Work, build_space
+from mpnas.space import ChannelGroup, Choice, Lanes, Layer, Presence, Rule, Work, build_space
 
 
 def choice(site, decisions, bits):
@@ -32,15 +32,16 @@ def chain(widths=(3, 6, 5, 2), rule=Rule(match="*", weights=(0, 2, 4, 8), activa
         layers.append(
             Layer(
                 path=f"l{k}", kernel=f"l{k}/kernel", kernel_shape=(widths[k], widths[k + 1]), in_axis=0,
-                out_axis=1, kind="dense", macs=widths[k] * widths[k + 1], in_group=names[k],
-                out_group=names[k + 1], tensor=f"x{k}", signed=False, bias=False, multiplier=False,
+                out_axis=1, kind="dense", macs=widths[k] * widths[k + 1],
+                reads=Lanes.of(names[k], widths[k]), writes=Lanes.of(names[k + 1], widths[k + 1]),
+                tensor=f"x{k}", signed=False, bias=False, multiplier=False,
             )
         )
     for k, name in enumerate(names):
         frozen = "it is an end of the model" if k in (0, last + 1) else None
         made = (f"l{k - 1}",) if k else ()
         read = (f"l{k}",) if k <= last else ()
-        groups[name] = ChannelGroup(name, widths[k], made, read, members=(), frozen=frozen)
+        groups[name] = ChannelGroup(name, widths[k], made, read, frozen=frozen)
     return build_space(Work(tuple(layers), groups, tensors={}, timeline=()), [rule])
 
 

@@ -6,7 +6,7 @@ from control_choices import bit_sum, chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpnas.control import Random
+from mpnas.control import Random, RandomSearch
 from mpnas.control.random import TILTS, _tilted
 from mpnas.errors import BudgetError, ConfigError
 from mpnas.space import Rule
@@ -90,6 +90,28 @@ def test_lowest_limit_is_met_also_where_one_subgroup_is_shorter():
         assert found.bits["l0/kernel"] == (0, 0, 8)
 
 
+WIDTHS = chain((3, 6, 5, 2), Rule(match="*", weights=(0, 2, 8), granularity=2, widths=(0.5, 1)))
+
+
+def weights(assignment):
+    """The multiplications of the chain, which grow with every channel."""
+    alive = WIDTHS.existing(WIDTHS.indices(assignment))
+    first, second = alive["l0/channels"].sum(), alive["l1/channels"].sum()
+    return {"macs": float(3 * first + first * second + second * 2)}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_draws_with_widths_are_networks_within_the_limit(share, seed):
+    # Pairs of channels decide together. Of l0 the least width, 3, cuts the second pair: one channel of it
+    # is the cheapest to keep. Of l1 (round(2.5) = 2) it is the whole first pair. All there are is 6 by 5.
+    lowest, highest = 3 * 1 + 1 * 2 + 2 * 2, 3 * 6 + 6 * 5 + 5 * 2
+    limit = lowest + share * (highest - lowest)
+    (found,) = Random().ask(None, WIDTHS, np.random.default_rng(seed), 1, weights, {"macs": limit})
+    WIDTHS.check(found)
+    assert weights(found)["macs"] <= limit
+
+
 def test_impossible_limit_is_refused_with_the_cheapest_draw():
     with pytest.raises(BudgetError) as refused:
         ask(LOWEST - 1)
@@ -103,3 +125,20 @@ def test_impossible_limit_is_refused_with_the_cheapest_draw():
 def test_spread_is_not_negative(spread):
     with pytest.raises(ConfigError, match="spread >= 0"):
         Random(spread=spread)
+
+
+def test_random_search_draws_as_random_does_and_nothing_twice():
+    search, limits = RandomSearch(evaluations=20, spread=1.0), {"bits": 60.0}
+    rng = np.random.default_rng(0)
+    found = search.ask(search.init(SPACE), SPACE, rng, 20, bit_sum, limits)
+    assert len({str(assignment.bits) for assignment in found}) == 20
+    assert found[0] == ask(60.0, spread=1.0)[0]
+    memory = search.tell(search.init(SPACE), [(found[0], {"loss": 1.0})])
+    again = search.ask(memory, SPACE, np.random.default_rng(0), 19, bit_sum, limits)
+    assert again == found[1:]
+
+
+@pytest.mark.parametrize("changes", [{"evaluations": 0}, {"spread": -1.0}, {"spread": float("nan")}])
+def test_random_search_refuses_numbers_out_of_range(changes):
+    with pytest.raises(ConfigError, match="RandomSearch needs evaluations >= 1 and spread >= 0"):
+        RandomSearch(**changes)

@@ -1,10 +1,11 @@
 """Small networks written by hand whose every cost can be counted on paper, and a count by loops."""
 
+import dataclasses
 import functools
 from fractions import Fraction
 
 from mpnas.quant import IntFormat, Quantizer
-from mpnas.space import ChannelGroup, Layer, Rule, Tensor, Work, build_space
+from mpnas.space import ChannelGroup, Lanes, Layer, Product, Rule, Tensor, Work, build_space
 
 EVERYTHING = Rule(match="*", weights=(0, 2, 4, 8), activations=(4, 8), granularity="channel")
 KEEPING = Rule(match="*", weights=(2, 4, 8), activations=(4, 8), granularity="channel")
@@ -20,8 +21,8 @@ def layer(path, shape, in_group, out_group, *, macs, tensor, kind="dense", bias=
         out_axis=len(shape) - 1,
         kind=kind,
         macs=macs,
-        in_group=None if kind == "depthwise" else in_group,
-        out_group=out_group,
+        reads=None if kind == "depthwise" else Lanes.of(in_group, shape[-2]),
+        writes=Lanes.of(out_group, shape[-1]),
         tensor=tensor,
         signed=False,
         bias=bias,
@@ -30,23 +31,25 @@ def layer(path, shape, in_group, out_group, *, macs, tensor, kind="dense", bias=
 
 
 def work(layers, tensors, timeline, *, frozen=(), products=(), loose=0):
-    """The work of layers whose groups are named after their first producer, or `input`."""
-    names = dict.fromkeys(name for one in layers for name in (one.in_group, one.out_group) if name)
+    """The work of layers whose groups are named after their first producer, or `input`.
+
+    Tensors come with the name of their group in place of their lanes.
+    """
+    ends = [(one, lanes) for one in layers for lanes in (one.reads, one.writes) if lanes is not None]
+    sizes = {lanes.groups[0]: lanes.size for _, lanes in ends}
     groups = {}
-    for name in names:
-        producers = tuple(one.path for one in layers if one.out_group == name)
-        consumers = tuple(one.path for one in layers if one.in_group == name)
-        size = next(
-            one.out_channels if one.out_group == name else one.in_channels
-            for one in layers
-            if name in (one.in_group, one.out_group)
-        )
+    for name, size in sizes.items():
+        producers = tuple(one.path for one in layers if name in one.writes.groups)
+        consumers = tuple(one.path for one, lanes in ends if lanes is one.reads and name in lanes.groups)
         why = "it is an end of the model" if not producers or name in frozen else None
-        groups[name] = ChannelGroup(name, size, producers, consumers, members=(), frozen=why)
+        groups[name] = ChannelGroup(name, size, producers, consumers, frozen=why)
     return Work(
         layers=tuple(layers),
         groups=groups,
-        tensors={tensor.name: tensor for tensor in tensors},
+        tensors={
+            tensor.name: dataclasses.replace(tensor, lanes=Lanes.of(tensor.lanes, sizes[tensor.lanes]))
+            for tensor in tensors
+        },
         timeline=timeline,
         products=products,
         loose_parameters=loose,
@@ -66,7 +69,7 @@ def chain():
         Tensor("b/output", 3, "b/channels", ()),
     )
     timeline = (("image", "a/output"), ("a/output", "pooled"), ("pooled", "b/output"))
-    return work(layers, tensors, timeline, frozen={"b/channels"}, products=(("scores", 7),), loose=5)
+    return work(layers, tensors, timeline, frozen={"b/channels"}, products=(Product("scores", 7),), loose=5)
 
 
 def residual():
@@ -130,8 +133,8 @@ def counted(space, assignment):
     for group, site in space.remover.items():
         exists[group] = [bits_of[site][d] > 0 for d in space.channel_decision[site]]
     total = {
-        "macs": sum(Fraction(m) for _, m in space.work.products),
-        "bops": sum(Fraction(m) * 32 * 32 for _, m in space.work.products),
+        "macs": sum(Fraction(product.macs) for product in space.work.products),
+        "bops": sum(Fraction(product.macs) * 32 * 32 for product in space.work.products),
         "weight_bytes": Fraction(32 * space.work.loose_parameters, 8),
     }
     for one in space.work.layers:
@@ -139,18 +142,19 @@ def counted(space, assignment):
         act_bits = bits_of[act][0] if act else 32
         dense = one.kind == "dense"
         for o in range(one.out_channels):
-            if not exists[one.out_group][o]:
+            if not exists[one.writes.groups[0]][o]:
                 continue
             width = bits_of[site][space.channel_decision[site][o]] if site else 32
             for i in range(one.in_channels):
-                if dense and not exists[one.in_group][i]:
+                if dense and not exists[one.reads.groups[0]][i]:
                     continue
                 macs = Fraction(one.macs, one.out_channels * one.in_channels)
                 total["macs"] += macs
                 total["bops"] += macs * width * act_bits
                 area = one.parameters // (one.out_channels * one.in_channels)
                 total["weight_bytes"] += Fraction(area * width, 8)
-        total["weight_bytes"] += 4 * one.bias * sum(exists[one.out_group]) + scale_bytes(space, one, exists)
+        channels = sum(exists[one.writes.groups[0]])
+        total["weight_bytes"] += 4 * one.bias * channels + scale_bytes(space, one, exists)
         total["weight_bytes"] += Fraction(4 * space.choices[site].decisions, 8) if site else 0
     acts = [choice for choice in space.choices.values() if choice.kind == "act"]
     total["weight_bytes"] += sum(Fraction(4, 8) + 4 * offers_integers(choice) for choice in acts)
@@ -172,10 +176,10 @@ def scale_bytes(space, one, exists):
         return 0
     shared = space.choices[site].candidates[-1].granularity.index(one.out_channels)
     groups = range(one.out_channels) if one.multiplier else shared
-    return 4 * len({g for g, there in zip(groups, exists[one.out_group], strict=True) if there})
+    return 4 * len({g for g, there in zip(groups, exists[one.writes.groups[0]], strict=True) if there})
 
 
 def tensor_bytes(space, assignment, tensor, exists):
     widths = [assignment.bits[space.act_site[r]][0] if r in space.act_site else 32 for r in tensor.readers]
-    channels = exists[tensor.group] if tensor.group else [True]
+    channels = exists[tensor.lanes.groups[0]] if tensor.lanes else [True]
     return Fraction(tensor.elements * sum(channels) * max(widths, default=32), len(channels) * 8)

@@ -1,8 +1,11 @@
 """Tests of mpnas/cost/bops.py."""
 
-from cost_spaces import chain, residual, space_of
+import math
 
-from mpnas.cost import Bops, exact_cost
+import pytest
+from cost_spaces import chain, residual, separable, space_of
+
+from mpnas.cost import Bops, BopsBaskin, exact_cost
 from mpnas.space import Rule
 
 
@@ -30,3 +33,31 @@ def test_channel_removed_by_a_shared_mask_costs_nothing_whatever_its_bits():
     indices["stem/channels"][:3] = 0
     stem, inner, conv, head = 2 * 1 * 9, 1 * 6 * 9, 6 * 1 * 9, 1 * 3
     assert exact_cost(Bops(), space, space.from_indices(indices)) == 64 * (stem + inner + conv + head)
+
+
+def test_accumulator_counts_both_widths_and_the_logarithm_of_its_terms():
+    space = space_of(chain)
+    by_hand = 1800 * (64 + 16 + math.log2(18)) + 12 * (64 + 16 + 2) + 7 * (1024 + 64)
+    assert exact_cost(BopsBaskin(), space, space.uniform(8)) == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_removed_inputs_shorten_the_accumulator_of_their_reader():
+    space = space_of(chain)
+    indices = space.indices(space.uniform(8))
+    indices["a/kernel"][:3] = 0
+    by_hand = 450 * (80 + math.log2(18)) + 3 * (80 + 0) + 7 * 1088
+    assert exact_cost(BopsBaskin(), space, space.from_indices(indices)) == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_depthwise_accumulator_sums_one_channel():
+    space = space_of(separable)
+    by_hand = 60 * (80 + math.log2(3)) + 180 * (80 + math.log2(9)) + 40 * (80 + math.log2(5))
+    assert exact_cost(BopsBaskin(), space, space.uniform(8)) == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_channel_removed_by_a_shared_mask_has_no_accumulator():
+    space = space_of(residual)
+    indices = space.indices(space.uniform(8))
+    indices["stem/channels"][:2] = 0
+    by_hand = 36 * (80 + 1) + 108 * (80 + 1) + 108 * (80 + math.log2(6)) + 6 * (80 + 1)
+    assert exact_cost(BopsBaskin(), space, space.from_indices(indices)) == pytest.approx(by_hand, rel=1e-12)

@@ -44,6 +44,20 @@ def test_only_signed_symmetric_one_bit_stands_between_the_codes():
     assert offsets[1, True, True] == 0.5
 
 
+def test_midrise_levels_lie_as_many_above_zero_as_below():
+    fmt = IntFormat(3, midrise=True)
+    assert [code + fmt.offset for code in range(fmt.qmin, fmt.qmax + 1)] == [
+        -3.5, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5
+    ]
+    assert format_of(3, midrise=True) == fmt != format_of(3)
+
+
+@pytest.mark.parametrize("signed, symmetric", [(False, True), (True, False), (False, False)])
+def test_midrise_levels_are_refused_where_they_are_not_symmetric(signed, symmetric):
+    with pytest.raises(ConfigError, match="symmetrically around zero, got .*midrise=False"):
+        IntFormat(4, signed, symmetric, midrise=True)
+
+
 def test_only_asymmetric_integers_store_a_zero_point():
     assert IntFormat(8, symmetric=False).has_zero_point
     assert not any(f.has_zero_point for f in (IntFormat(8), FloatFormat(), Pruned()))

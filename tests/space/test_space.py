@@ -111,6 +111,55 @@ def test_equally_many_decisions_of_another_group_size_are_refused():
         SPACE.indices(other.uniform(4))
 
 
+WIDTHS = build_space(
+    residual(), [Rule(match="*", weights=(0, 4), granularity="channel", widths=(0.5, 1)),
+                 Rule(match="skip", granularity=4)],
+)
+
+
+def chosen(**changes):
+    """Indices of the highest assignment, with sites (`_` for `/`) changed."""
+    point = WIDTHS.indices(WIDTHS.uniform(None))
+    for site, values in changes.items():
+        point[site.replace("_", "/")] = np.array(values)
+    return point
+
+
+def test_a_channel_exists_where_a_mask_and_a_width_let_it():
+    alive = WIDTHS.existing(chosen(stem_channels=[1, 0, 1, 1], stem_width=[0], skip_kernel=[1, 0]))
+    np.testing.assert_array_equal(alive["stem/channels"], [True, False, False, False])
+    np.testing.assert_array_equal(alive["skip/channels"], [True] * 4 + [False] * 2)
+    assert WIDTHS.removable == ("skip/channels", "stem/channels")
+
+
+def test_a_mask_and_a_width_that_leave_nothing_together_are_refused():
+    gone = chosen(stem_channels=[0, 0, 1, 1], stem_width=[0])
+    with pytest.raises(SearchSpaceError, match="removes all 4 channels of 'stem/channels'"):
+        WIDTHS.check(WIDTHS.from_indices(gone))
+    WIDTHS.check(WIDTHS.from_indices(gone | {"stem/width": np.array([1])}))
+
+
+def test_the_cheapest_decision_to_keep_lies_within_the_least_width():
+    # `stem`: any of the 2 channels of the least width. `skip`: 3 of the first four, none of the last two.
+    assert WIDTHS.fewest == {"stem/channels": (0, 1), "skip/channels": (0, 3)}
+
+
+def test_uniform_keeps_the_given_width_and_the_lowest_takes_the_least():
+    wider = [Rule(match="*", weights=(4, 8), widths=(0.5, 1, 1.5))]
+    space = build_space(residual(), wider, given={"stem/channels": 4, "skip/channels": 4})
+    assert space.uniform(8).bits["stem/width"] == (4,) and space.uniform(None).bits["stem/width"] == (6,)
+    assert space.uniform(None, highest=False).bits["skip/width"] == (2,)
+    between = build_space(residual(), [Rule(match="*", widths=(0.75, 1.25))], given={"stem/channels": 4})
+    assert between.uniform(8).bits["stem/width"] == (5,), "of two equally near widths the larger one"
+
+
+def test_a_width_that_is_not_offered_is_refused():
+    made = WIDTHS.uniform(4)
+    strange = dataclasses.replace(made, bits={**made.bits, "stem/width": (3,)})
+    with pytest.raises(SearchSpaceError, match=r"gives 3 channels at 'stem/width', which offers \[2, 4\]"):
+        WIDTHS.check(strange)
+
+
 def test_a_space_without_choices_has_one_empty_assignment():
     space = build_space(chain(), [])
     empty = space.uniform(8)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from work_maker import chain, residual
 
 from mpnas.space import Rule, alive_channels, build_space, usage
@@ -62,6 +63,43 @@ def test_the_reading_side_can_be_held_fixed():
 def test_only_removable_groups_are_in_alive_channels():
     alive = alive_channels(CHAIN, CHAIN.one_hot(CHAIN.uniform(8)))
     assert set(alive) == {"a/channels", "b/channels"}
+
+
+WIDE = build_space(chain(), [Rule(match="*", weights=(0, 2, 8), granularity="channel", widths=(0.5, 1))])
+
+
+def drawn_gates(space, seed=0):
+    rng = np.random.default_rng(seed)
+    return {s: rng.dirichlet(np.ones(len(c.bits)), c.decisions) for s, c in space.choices.items()}
+
+
+def test_a_width_reaches_its_first_channels():
+    gates = WIDE.one_hot(WIDE.uniform(8))
+    gates["a/width"] = np.array([[0.25, 0.75]])
+    gates["a/kernel"][[0, 3]] = [0.5, 0, 0.5]
+    use = usage(WIDE, gates)
+    np.testing.assert_allclose(use.out_alive["a/channels"], [0.5, 1, 0.75, 0.75 * 0.5])
+    np.testing.assert_allclose(use.weight_bits["a"], [4, 8, 0.75 * 8, 0.75 * 4])
+    np.testing.assert_allclose(use.weight_bits["b"], [8] * 5)
+
+
+@pytest.mark.parametrize("net", [chain, residual])
+def test_expected_use_is_the_mean_over_independent_draws(net):
+    space = build_space(net(), [Rule(match="*", weights=(0, 2, 8), granularity="channel", widths=(0.5, 1))])
+    gates, rng, draws = drawn_gates(space), np.random.default_rng(1), 4000
+    soft = usage(space, gates)
+    bits = {path: 0.0 for path in soft.weight_bits}
+    alive = {group: 0.0 for group in soft.out_alive}
+    for _ in range(draws):
+        point = {site: [rng.choice(len(row), p=row) for row in gate] for site, gate in gates.items()}
+        use = usage(space, space.one_hot(space.from_indices(point)))
+        bits = {path: bits[path] + use.weight_bits[path] / draws for path in bits}
+        alive = {group: alive[group] + use.out_alive[group] / draws for group in alive}
+    for path, mean in bits.items():
+        # Four standard errors of numbers between 0 and 8.
+        np.testing.assert_allclose(soft.weight_bits[path], mean, atol=4 * 4 / np.sqrt(draws))
+    for group, mean in alive.items():
+        np.testing.assert_allclose(soft.out_alive[group], mean, atol=4 * 0.5 / np.sqrt(draws))
 
 
 def test_jax_gates_give_the_numbers_of_numpy_and_a_gradient():

@@ -4,6 +4,8 @@ import dataclasses
 
 from work_maker import chain, layer
 
+from mpnas.space import Product
+
 
 def test_layers_read_their_sizes_off_the_kernel():
     conv = layer("conv", (3, 3, 4, 8), "g", "h", macs=1)
@@ -23,6 +25,7 @@ def test_totals_are_the_hand_counts():
 
 
 def test_products_and_loose_parameters_count_too():
-    work = dataclasses.replace(chain(), products=(("attention", 50), ("attention", 50)), loose_parameters=7)
+    products = (Product("scores", 50), Product("mix", 50))
+    work = dataclasses.replace(chain(), products=products, loose_parameters=7)
     assert work.macs == 1110 + 100
     assert work.parameters == 149 + 7

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mpnas.space import ChannelGroup, Layer, Tensor, Work
+from mpnas.space import ChannelGroup, Lanes, Layer, Tensor, Work
 
 
 def layer(path, shape, in_group, out_group, *, macs, kind="dense", tensor=None, **more):
@@ -16,8 +16,8 @@ def layer(path, shape, in_group, out_group, *, macs, kind="dense", tensor=None, 
         out_axis=len(shape) - 1,
         kind=kind,
         macs=macs,
-        in_group=None if depthwise else in_group,
-        out_group=out_group,
+        reads=None if depthwise else Lanes.of(in_group, shape[-2]),
+        writes=Lanes.of(out_group, shape[-1]),
         tensor=tensor or f"{path}/read",
         signed=False,
         bias=True,
@@ -27,8 +27,8 @@ def layer(path, shape, in_group, out_group, *, macs, kind="dense", tensor=None, 
 
 
 def group(name, size, producers, consumers, frozen=None, reasons=()):
-    """A channel group without its arrays, which no rule looks at."""
-    return ChannelGroup(name, size, producers, consumers, members=(), frozen=frozen, reasons=reasons)
+    """A channel group."""
+    return ChannelGroup(name, size, producers, consumers, frozen=frozen, reasons=reasons)
 
 
 def chain():
@@ -44,7 +44,7 @@ def chain():
         group("b/channels", 5, ("b",), ("c",)),
         group("c/channels", 2, ("c",), (), "they are the model's output"),
     )
-    tensors = {"input": Tensor("input", 30, "input/channels", ("a",))}
+    tensors = {"input": Tensor("input", 30, Lanes.of("input/channels", 3), ("a",))}
     return Work(layers, {g.name: g for g in groups}, tensors, timeline=(("input",),))
 
 

@@ -1,5 +1,6 @@
 """Tests of mpnas/supernet/attach.py."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -213,6 +214,45 @@ def test_calibration_can_observe_extremes_which_training_then_follows():
     np.testing.assert_allclose(high, [(0.99 + 0.01 * 3) * float(rows().max())], rtol=1e-6)
 
 
+@pytest.mark.parametrize("weight, act", [
+    ("minmax", "moving"), ("percentile", "percentile"), ("mse", "mse"), ("octav", "octav"),
+    ("dorefa", "pact"), ("pow2", "pow2"),
+])
+def test_every_range_can_be_calibrated_and_trained_through(weight, act):
+    rule = Rule(match="*", weights=(2, 4), activations=(4, 8), weight_range=weight, activation_range=act)
+    model = Net(lambda net, x: net.b(jax.nn.relu(net.a(x))), a=linear(4, 6), b=linear(6, 2))
+    net = attach(model, rows(), [rule])
+    x = 3 * rows(batch=64)
+    parts = net.calibrated(net.parts, x)
+    gates = {site: jnp.full((c.decisions, 2), 0.5) for site, c in net.space.choices.items()}
+
+    def total(params, ranges, x):
+        fresh = dataclasses.replace(parts, params=params, ranges=ranges)
+        return (net.apply(fresh, gates, x, train=True)[0] ** 2).sum()
+
+    # Ten times what was calibrated, so that learned ranges clip and hear of it.
+    by_params, by_ranges = jax.jit(jax.grad(total, argnums=(0, 1)))(parts.params, parts.ranges, 10 * x)
+    for leaf in jax.tree.leaves((by_params, by_ranges)):
+        assert jnp.isfinite(leaf).all() and jnp.any(leaf != 0)
+    learned = {name.rpartition("/")[2] for entries in by_ranges.values() for name in entries}
+    assert learned == {"dorefa": {"alpha"}, "pow2": {"xmax"}}.get(weight, set())
+
+
+@pytest.mark.parametrize("act, name, expected", [
+    ("percentile", "high", lambda x: np.quantile(np.abs(x), 0.999, method="inverted_cdf")),
+    ("pact", "alpha", lambda x: 6.0),
+    ("pow2", "xmax", lambda x: np.quantile(np.abs(x), 0.999, method="inverted_cdf")),
+])
+def test_calibration_starts_ranges_where_their_batch_says(act, name, expected):
+    model = Net(lambda net, x: net.b(jax.nn.relu(net.a(x))), a=linear(4, 6), b=linear(6, 2))
+    net = attach(model, rows(), [Rule(match="*", activations=(8,), activation_range=act)])
+    x = rows(batch=2000).at[0, 0].set(50.0)
+    parts = net.calibrated(net.parts, x)
+    found = {n: v for n, v in (named(parts.stats) | dict(named(parts.ranges))).items() if n.endswith(name)}
+    value = next(v for n, v in found.items() if n.startswith("a/"))
+    np.testing.assert_allclose(value, [expected(np.asarray(x))], rtol=1e-6)
+
+
 def test_batch_statistics_move_in_training_only(residual):
     gates = one_hot(residual, residual.space.uniform(8))
     _, kept = run(residual, residual.parts, gates, images())
@@ -264,6 +304,17 @@ def test_distortion_is_the_squared_error_of_each_decisions_weights(residual):
     point = residual.distortions(residual.parts)["first/kernel"][:, 0]
     first = np.asarray(residual.kernels(residual.parts.params)["first/kernel"])
     np.testing.assert_allclose(point, (first**2).sum((0, 1, 2)), rtol=1e-5)
+
+
+def test_distortion_of_bent_weights_is_the_error_of_rounding_them():
+    rule = Rule(match="*", weights=(2, 8), scale="layer", weight_range="dorefa")
+    net = attach(Net(lambda net, x: net.a(x), a=linear(4, 6)), rows(), [rule])
+    kernel = np.asarray(net.kernels(net.parts.params)["a/kernel"], np.float64)
+    bent = np.tanh(kernel) / np.abs(np.tanh(kernel)).max()
+    expected = [
+        np.sum((2 * np.round(top * (bent / 2 + 0.5)) / top - 1 - bent) ** 2) for top in (3, 255)
+    ]
+    np.testing.assert_allclose(net.distortions(net.parts)["a/kernel"], [expected], rtol=1e-3)
 
 
 def test_a_known_lowest_input_makes_the_first_activations_unsigned():

@@ -28,6 +28,7 @@ from small_nets import (
 
 from mpnas.errors import SearchSpaceError
 from mpnas.space import Rule
+from mpnas.space.words import ACT_RANGES, WEIGHT_RANGES
 from mpnas.supernet import attach, discretize
 from mpnas.supernet.discretize import kernel_values
 
@@ -40,6 +41,16 @@ RULES = {
     ),
     "largest_weight_of_a_subgroup": Rule(match="*", granularity=3, scale=2, weight_range="minmax", **BITS),
 }
+# A scale of the whole layer reads weights that are removed, in channels of the layer and of its input.
+RULES |= {
+    word: Rule(match="*", granularity="channel", scale="layer", weight_range=word, **BITS)
+    for word in WEIGHT_RANGES
+}
+RULES |= {
+    f"{word}_activations": Rule(match="*", granularity=2, scale=3, activation_range=word, **BITS)
+    for word in ACT_RANGES
+}
+RULES["dorefa_subgroups"] = Rule(match="*", granularity=2, scale=3, weight_range="dorefa", **BITS)
 
 
 @functools.cache
@@ -109,6 +120,35 @@ def test_every_kind_of_net_equals_its_masked_supernet(build, inputs, seed, rule)
     np.testing.assert_allclose(small(inputs()), output, rtol=1e-4, atol=1e-5)
     assert np.std(output) > 0.01, "a lost permutation would hide in a constant output"
     assert size(nnx.state(small, nnx.Param)) < size(parts.params)
+
+
+@pytest.mark.parametrize(
+    "rule", [*WEIGHT_RANGES, *(f"{word}_activations" for word in ACT_RANGES), "dorefa_subgroups"]
+)
+def test_every_range_equals_its_masked_supernet(rule):
+    net, parts = calibrated(dense_residual_net, rows, RULES[rule])
+    point = net.space.indices(random_assignment(net, 6))
+    for site in ("first/kernel", "stem/channels"):
+        point[site][-1] = 0
+    assignment = assigned(net, point)
+    small = discretize(net, parts, assignment)
+    output = masked(net, parts, assignment, rows())
+    np.testing.assert_allclose(outputs(small, rows()), output, rtol=1e-5, atol=1e-6)
+    assert np.std(output) > 0.01, "a lost permutation would hide in a constant output"
+
+
+def test_weights_that_a_scale_bends_stay_bent_when_the_largest_is_removed():
+    net, parts = calibrated(dense_residual_net, rows, RULES["dorefa"])
+    kernel = net.kernels(parts.params)["first/kernel"]
+    point = net.space.indices(net.space.uniform(8))
+    largest = int(jnp.abs(kernel).max(axis=0).argmax())
+    point["first/kernel"][largest] = 0
+    small = discretize(net, parts, net.space.from_indices(point))
+    others = np.delete(np.arange(7), largest)
+    squashed = np.tanh(np.asarray(kernel, np.float64))
+    expected = squashed / np.abs(squashed).max()
+    np.testing.assert_allclose(kernel_values(small, "first"), expected[:, others], atol=1.01 / 255)
+    assert jnp.abs(kernel_values(small, "first")).max() < 0.999
 
 
 def test_unsorted_bits_of_channels_stay_with_their_channels():

@@ -15,7 +15,7 @@ from mpnas.quant import (
     Quantizer,
     Subgroup,
 )
-from mpnas.space import Choice
+from mpnas.space import Choice, Lanes
 from mpnas.supernet import Gate, MixedProduct, RangeParam
 from mpnas.supernet.operand import initial_ranges, mixture, range_entries
 
@@ -84,9 +84,10 @@ def test_initial_ranges_are_those_of_every_candidate():
     np.testing.assert_array_equal(params["4/step"], choice.candidates[2].init(x)[0]["step"])
 
 
-def product(in_mask=2, weight=choice_of([IntFormat(2), IntFormat(4)])):
+def product(weight=choice_of([IntFormat(2), IntFormat(4)])):
     kernel = jnp.array([[0.26, -0.74], [0.90, 0.04]])
-    made = MixedProduct(jnp.matmul, kernel, weight=weight, act=None, in_axis=0, in_mask=in_mask)
+    made = MixedProduct(jnp.matmul, kernel, weight=weight, act=None, in_axis=0,
+                        reads=Lanes.of("a", 2))
     made.weight_ranges = {name: RangeParam(STEPS[name]) for name in ("2/step", "4/step")}
     return made, kernel
 
@@ -105,7 +106,8 @@ def test_removed_input_channels_are_zero_rows_of_the_kernel():
 
 
 def test_a_mask_alone_leaves_the_kernel_float():
-    made = MixedProduct(jnp.matmul, jnp.ones((2, 2)), weight=None, act=None, in_axis=0, in_mask=2)
+    made = MixedProduct(jnp.matmul, jnp.ones((2, 2)), weight=None, act=None, in_axis=0,
+                        reads=Lanes.of("a", 2))
     made.in_alive = Gate(jnp.array([1.0, 0.0]))
     np.testing.assert_array_equal(made(jnp.array([[0.5, 0.25]]), jnp.ones((2, 2))), [[0.5, 0.5]])
 

@@ -1,6 +1,5 @@
 """Tests of mpnas/supernet/operand_implied.py."""
 
-import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from mpnas.quant import (
+    Clipped,
     IntFormat,
     LearnedStep,
     MinMax,
@@ -15,7 +15,6 @@ from mpnas.quant import (
     PerChannel,
     PerTensor,
     Quantizer,
-    StraightThrough,
     format_of,
 )
 from mpnas.space import Choice
@@ -54,7 +53,8 @@ def test_slopes_are_those_of_the_source():
     x, choice = jnp.array([[0.6, 9.0, -9.0, 0.1]]), inputs(signed=True)
 
     def total(step, top, x):
-        mixed = ImpliedBits().mixed(choice, gates_of(step, top), x, {"unit": jnp.ones(1)}, {})
+        plain = ImpliedBits(act_gradient=Clipped())  # what the derivatives of step and range are of
+        mixed = plain.mixed(choice, gates_of(step, top), x, {"unit": jnp.ones(1)}, {})
         return mixed @ jnp.arange(1.0, 5)
 
     by_step, by_top, by_x = jax.jacobian(lambda *a: total(*a)[0], argnums=(0, 1, 2))(
@@ -149,17 +149,12 @@ def test_scale_of_the_largest_weight_is_left_to_its_rule():
     assert params == {} and float(jnp.abs(kept).max()) == pytest.approx(0.8)
 
 
-def test_kernels_and_activations_have_roundings_of_their_own():
-    @dataclasses.dataclass(frozen=True)
-    class Twice:
-        """Straight-through with a slope of 2."""
-
-        def __call__(self, x):
-            return StraightThrough()(x) + (x - jax.lax.stop_gradient(x))
-
-    operand = ImpliedBits(weight_rounding=Twice())
-    for choice, slope in ((weights(granularity=PerTensor()), 2.0), (inputs(True), 1.0)):
+def test_kernels_feel_ewgs_and_activations_the_inverse_tanh():
+    # 0.3 lies 0.2 steps of 0.25 above its code; g = 1 and delta = 5e-3.
+    pulls = {"weight": 0.2, "act": 0.5 * np.arctanh(1.9 * 0.2) / np.arctanh(0.95)}
+    for choice in (weights(granularity=PerTensor()), inputs(True)):
         by_x = jax.grad(
-            lambda x: operand.mixed(choice, gates_of([0.25], [1.0]), x, {"unit": jnp.ones(1)}, {}).sum()
+            lambda x: ImpliedBits().mixed(
+                choice, gates_of([0.25], [1.0]), x, {"unit": jnp.ones(1)}, {}).sum()
         )(jnp.array([[0.3]]))
-        np.testing.assert_allclose(by_x, slope)
+        np.testing.assert_allclose(by_x, 1 + 5e-3 * pulls[choice.kind], rtol=1e-5)

@@ -5,13 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpnas.supernet.axes import fresh
 from mpnas.supernet.primitives import (
     KEEPS_SIGN,
     NEVER_NEGATIVE,
     mixed_dimensions,
     result_nonnegative,
-    windowed,
 )
 
 VALUES = jnp.array([0.0, 0.3, 1.0, 1.7, 40.0])
@@ -81,10 +79,3 @@ def _params(function):
 ])
 def test_dimensions_along_which_entries_move_are_known(function, dimensions):
     assert mixed_dimensions(*_params(function)) == dimensions
-
-
-def test_windows_freeze_what_they_touch_only():
-    axes = fresh((2, 4, 4, 6))
-    result = windowed(axes, (2, 2, 4, 6), {2}, "pooled")
-    assert [axis.frozen for axis in axes] == [None, "pooled", "pooled", None]
-    assert result[3] is axes[3] and result[1] is not axes[1] and result[1].size == 2

@@ -92,13 +92,13 @@ def attention(net, x):
 def test_attention_by_hand():
     net = Net(attention, q=linear(4, 8), k=linear(4, 8), v=linear(4, 6), o=linear(6, 2))
     work = trace(net, jnp.zeros((3, 5, 4)))
-    assert [macs for _, macs in work.products] == [5 * 5 * 8, 5 * 5 * 6]
+    assert [product.macs for product in work.products] == [5 * 5 * 8, 5 * 5 * 6]
     assert work.macs == 5 * (2 * 32 + 24 + 12) + 200 + 150
     assert work.groups["q/channels"].producers == ("q", "k")
-    assert work.groups["q/channels"].frozen.startswith("summed over by a product in attention")
+    assert work.groups["q/channels"].frozen.startswith("summed over by a product of activations in attention")
     assert work.groups["v/channels"].frozen is None
     assert any(note.endswith("a product of two activations, kept in float32.") for note in work.notes)
-    assert work.products[0][0].startswith("attention (test_program.py:")
+    assert work.products[0].path.startswith("attention (test_program.py:")
 
 
 def test_a_kernel_that_is_computed_is_a_product_that_keeps_its_channels():
@@ -106,7 +106,7 @@ def test_a_kernel_that_is_computed_is_a_product_that_keeps_its_channels():
     net.w = nnx.Param(jnp.ones((6, 6)))
     net.call = lambda net, x: net.head(net.first(x) @ jnp.tanh(net.w[...]))
     work = trace(net, rows())
-    assert [macs for _, macs in work.products] == [36] and work.loose_parameters == 36
+    assert [product.macs for product in work.products] == [36] and work.loose_parameters == 36
     assert work.groups["first/channels"].frozen.startswith("summed over by a product")
     assert any("something computed from parameters, kept in float32" in note for note in work.notes)
 
@@ -120,7 +120,7 @@ def test_kernels_without_an_output_axis_of_their_own_are_products(shape, used_as
 
     net = two_layers(lambda x: x)
     net.w, net.call = nnx.Param(jnp.ones(shape)), call
-    assert [counted for _, counted in trace(net, rows()).products] == [macs]
+    assert [product.macs for product in trace(net, rows()).products] == [macs]
 
 
 def test_a_transposed_convolution_does_not_count_its_zeros():
@@ -147,8 +147,7 @@ def recurrent(net, x):
 def test_a_recurrence_counts_every_turn():
     work = trace(Net(recurrent, a=linear(4, 8), c=linear(8, 8), d=linear(8, 2)), jnp.zeros((3, 5, 4)))
     assert work.macs == 5 * (32 + 64) + 16
-    assert "called in a loop" in work.layer["c"].obstacle and not work.layer["c"].hookable
-    assert work.layer["c"].signed and work.layer["d"].hookable
+    assert work.layer["c"].looped and work.layer["c"].signed and not work.layer["d"].looped
 
 
 def test_what_a_loop_carries_can_turn_negative():

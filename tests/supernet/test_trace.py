@@ -24,6 +24,7 @@ from small_nets import (
 
 from mpnas.errors import SearchSpaceError, UnsupportedOperationError
 from mpnas.models import MLP, DigitsCNN, ResNet8
+from mpnas.space import Lanes
 from mpnas.supernet import trace
 from mpnas.supernet.trace import module_at
 
@@ -83,7 +84,8 @@ def test_resnet8_ties_what_is_added_with_the_place(resnet8):
 
 
 def test_a_group_lists_every_array_that_has_its_channels(resnet8):
-    assert set(resnet8.groups["block2/conv1/channels"].members) == {
+    lanes = Lanes.of("block2/conv1/channels", 32)
+    assert {axis for axis, found in resnet8.axes.items() if found == lanes} == {
         ("block2/conv1/kernel", 3), ("block2/conv1/bias", 0), ("block2/conv2/kernel", 2),
         ("block2/bn1/scale", 0), ("block2/bn1/bias", 0), ("block2/bn1/mean", 0), ("block2/bn1/var", 0),
     }
@@ -154,7 +156,7 @@ def test_a_tensor_that_is_pooled_is_kept_in_float():
 def test_channels_pass_through_a_depthwise_layer():
     work = trace(depthwise_net(), images())
     depth = work.layer["depth"]
-    assert (depth.kind, depth.in_axis, depth.out_axis, depth.in_group) == ("depthwise", None, 3, None)
+    assert (depth.kind, depth.in_axis, depth.out_axis, depth.reads) == ("depthwise", None, 3, None)
     assert depth.macs == 36 * 9 * 6 and depth.in_channels == 1
     group = work.groups["stem/channels"]
     assert group.producers == ("stem", "depth") and group.frozen is None
@@ -163,26 +165,33 @@ def test_channels_pass_through_a_depthwise_layer():
     assert not work.layer["point"].signed, "a maximum of what is not negative is not negative"
 
 
-def test_grouped_convolutions_keep_their_channels():
+def test_groups_of_a_convolution_keep_the_same_channels():
     net = Net(lambda net, x: net.d(net.g(net.a(x)).mean((1, 2))), a=conv(3, 8),
               g=conv(8, 12, feature_group_count=4), d=linear(12, 2))
     work = trace(net, images())
     assert work.layer["g"].kind == "grouped" and work.layer["g"].macs == 36 * 9 * 2 * 12
-    assert work.groups["a/channels"].frozen.startswith("a convolution in 4 groups")
-    assert work.groups["g/channels"].frozen.startswith("a convolution in 4 groups")
+    # 8 channels in 4 groups of 2: the first of every group is one channel, and the second.
+    assert work.layer["a"].writes == Lanes((("a/channels", (0, 1) * 4),))
+    assert work.layer["g"].reads == Lanes.of("a/channels", 2)
+    assert work.layer["g"].writes == Lanes((("g/channels", (0, 1, 2) * 4),)) == work.layer["d"].reads
+    assert work.groups["a/channels"].frozen is None and work.groups["g/channels"].frozen is None
 
 
-def test_concatenated_channels_must_stay():
+def test_concatenated_channels_are_read_one_group_after_the_other():
     work = trace(concat_net(), images())
-    for name in ("left/channels", "right/channels", "head/input_channels"):
-        assert work.groups[name].frozen.startswith("concatenated in concat_call (small_nets.py:")
-    assert work.groups["head/input_channels"].size == 9
+    left, right = work.groups["left/channels"], work.groups["right/channels"]
+    assert left.frozen is right.frozen is None and left.consumers == right.consumers == ("head",)
+    assert work.layer["head"].reads == Lanes(
+        (("left/channels", tuple(range(left.size))), ("right/channels", tuple(range(right.size))))
+    )
 
 
-def test_flattened_channels_must_stay():
+def test_flattened_channels_are_read_once_per_position():
     work = trace(flat_net(), images())
-    assert work.groups["stem/channels"].frozen.startswith("flattened or split by a reshape in flat_call")
-    assert work.groups["head/input_channels"].size == 144 and work.groups["input/channels"].size == 3
+    stem = work.groups["stem/channels"]
+    assert stem.frozen is None and stem.consumers == ("head",)
+    positions = 144 // stem.size
+    assert work.layer["head"].reads == Lanes((("stem/channels", tuple(range(stem.size)) * positions),))
 
 
 def test_a_layer_that_is_called_twice_is_one_layer():
@@ -255,7 +264,7 @@ def test_lists_of_layers_are_named_by_position():
     assert module_at(net, "layers/1") is net.layers[1] and module_at(net, "") is net
 
 
-def test_a_general_linear_layer_freezes_its_several_axes():
+def test_a_general_linear_layer_has_its_channels_on_the_innermost_axis():
     net = Net(
         lambda net, x: net.b(jax.nn.relu(net.a(x))),
         a=nnx.LinearGeneral((4,), (2, 8), rngs=RNGS),
@@ -264,7 +273,9 @@ def test_a_general_linear_layer_freezes_its_several_axes():
     work = trace(net, rows())
     assert work.macs == 4 * 16 + 16 * 3
     assert work.parameters == 4 * 16 + 16 + 16 * 3 + 3, "the bias of several axes is loose, not lost"
-    assert "one of several output axes" in work.groups["a/channels"].frozen
+    assert work.layer["a"].writes == Lanes.of("a/channels", 8) == work.layer["b"].reads
+    assert (work.layer["a"].out_axis, work.layer["b"].in_axis) == (2, 1)
+    assert work.groups["a/channels"].frozen is None
 
 
 def test_only_the_shape_of_one_example_counts():
@@ -308,10 +319,20 @@ def test_a_program_that_depends_on_values_is_a_sentence():
         trace(two_layers(lambda x: x if x.sum() > 0 else -x), rows())
 
 
+class LowRank(nnx.Module):
+    """A module of one's own with a kernel."""
+
+    def __init__(self, inputs, outputs):
+        self.kernel = nnx.Param(jnp.ones((inputs, outputs)))
+
+    def __call__(self, x):
+        return x @ self.kernel[...]
+
+
 @pytest.mark.parametrize("between, obstacle", [
-    (nnx.Einsum("bi,ij->bj", (6, 6), (6,), rngs=RNGS), "a Einsum has no hook for its product"),
+    (LowRank(6, 6), "a LowRank has no hook for its product"),
     (nnx.LinearGeneral(6, 6, dot_general_cls=lambda: jax.lax.dot_general, rngs=RNGS), "its dot_general_cls"),
-], ids=["einsum", "dot_general_cls"])
+], ids=["own_module", "dot_general_cls"])
 def test_layers_without_a_usable_hook_say_why_and_keep_what_they_read(between, obstacle):
     net = Net(lambda net, x: net.b(net.e(net.a(x))), a=linear(4, 6), e=between, b=linear(6, 2))
     work = trace(net, rows())

@@ -256,6 +256,28 @@ def test_baseline_is_no_controller(name):
     assert "[references]" in message
 
 
+@pytest.mark.parametrize("spec", ["evolution", "optuna", "random_search", "importance", "sensitivity"])
+def test_controllers_that_train_no_logits_need_no_search_phase(spec):
+    table = changed(controllers=[spec])
+    del table["recipe"]["search"]
+    experiment = read_experiment(table, "my.toml")
+    assert experiment.recipe.search is None
+    table["controllers"].append("gumbel")
+    with pytest.raises(ConfigError, match="no 'arch' optimizer, so controller 'gumbel' would search nothing"):
+        read_experiment(table, "my.toml")
+
+
+@pytest.mark.parametrize("spec, words", [
+    ("evolutoin", "unknown controller 'evolutoin'; nearest: 'evolution'"),
+    ({"name": "evolution", "populaton": 3}, "unknown key 'populaton'; nearest: 'population'"),
+    ({"name": "evolution", "parents": 99}, "Evolution needs .*parents <= population"),
+    ({"name": "sensitivity", "measure": "fischer"}, "'measure' = 'fischer' is wrong: .*'fisher'"),
+    ({"name": "importance", "first": 2.0}, "Importance needs 0 < first < 1"),
+])
+def test_wrong_settings_of_a_controller_without_gradients_are_a_sentence(spec, words):
+    assert re.search(words, refused(controllers=[spec]))
+
+
 @pytest.mark.parametrize("rule, words", [
     ({"match": "*", "wieghts": [2]}, "rule 2 of the space: unknown key 'wieghts'; nearest: 'weights'"),
     ({"match": "*", "weights": ["two"]}, "rule 2 of the space: 'weights.0' = 'two' is wrong"),
@@ -276,7 +298,7 @@ def test_rule_with_bits_that_do_not_exist_is_refused():
 
 @pytest.mark.parametrize("space", [{"rule": []}, {"rules": [], "more": 1}, {"rules": 3}, {}])
 def test_space_is_a_list_of_rules_and_nothing_else(space):
-    with pytest.raises(ConfigError, match=r"list of \[\[rules\]\] and nothing else"):
+    with pytest.raises(ConfigError, match=r"list of \[\[rules\]\], and `ends` for"):
         rules_of(read_experiment(changed(space=space), "my.toml"))
 
 
@@ -485,3 +507,12 @@ def test_nesting_without_end_is_a_sentence(tmp_path):
     (tmp_path / "deep.toml").write_text("a=" + "[" * 5000 + "]" * 5000)
     with pytest.raises(ConfigError, match="nests its values too deeply"):
         experiment_of(str(tmp_path / "deep.toml"))
+
+
+def test_one_key_pins_the_first_and_the_last_layer(file):
+    experiment, _ = experiment_of(str(file), ["space={rules=[{match='*', weights=[2, 8]}], ends=8}"])
+    last = rules_of(experiment)[-1]
+    assert (last.match, last.weights, last.activations) == ("@ends", (8,), (8,))
+    wrong, _ = experiment_of(str(file), ["space={rules=[{match='*', weights=[2, 8]}], ends=9}"])
+    with pytest.raises((ConfigError, SearchSpaceError), match="9"):
+        rules_of(wrong)

@@ -147,6 +147,61 @@ def test_trial_stopped_before_its_first_checkpoint_starts_again(tmp_path, finish
     same_end(folder, finished, trial, after=offset)
 
 
+TRIED = {
+    "evolution-weight_bytes=0.5-s0": {"name": "evolution", "evaluations": 9, "population": 4, "parents": 2},
+    "sensitivity-weight_bytes=0.5-s0": {"name": "sensitivity", "batches": 2, "batch": 32},
+}
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory, finished):
+    """A run folder with searches that train nothing, and the rows that each of them told."""
+    folder = begun(tmp_path_factory.mktemp("tried"), finished, FLOAT, controllers=list(TRIED.values()))
+    for trial in TRIED:
+        run_trial(folder, trial)
+    return folder
+
+
+@pytest.mark.parametrize("trial, method, evaluations", [
+    ("evolution-weight_bytes=0.5-s0", "proposer", 9), ("sensitivity-weight_bytes=0.5-s0", "scorer", 1),
+])
+def test_search_without_gradients_is_a_trial_like_any_other(tried, trial, method, evaluations):
+    record = run_trial(tried, trial)
+    assert (record.status, record.kind, record.stage) == ("done", "search", "retrained")
+    assert record.method == method
+    assert record.steps == {"evaluations": evaluations, "retrain": STEPS}
+    assert record.costs["weight_bytes"] <= record.limits["weight_bytes"]
+    assert record.gap["soft_metric"] == record.gap["hard_metric"]
+    told_rows = rows(tried, trial)
+    assert [row["step"] for row in told_rows] == list(range(1, evaluations + STEPS + 1))
+    assert {"select_accuracy", "expected_costs", "discrete_costs"} <= told_rows[0].keys()
+    # The best so far never gets worse.
+    losses = [row["loss"] for row in told_rows[:evaluations]]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_only_scorers_leave_scores(tried):
+    assert len(list((tried / "scores").iterdir())) == 1
+
+
+@pytest.mark.parametrize("trial", TRIED)
+@pytest.mark.parametrize("step", [1, 4])
+def test_search_without_gradients_that_is_stopped_ends_as_if_it_had_not_been(
+    tmp_path, finished, tried, trial, step
+):
+    folder = begun(tmp_path, finished, FLOAT, controllers=list(TRIED.values()))
+    with pytest.raises(Stopped):
+        run_trial(folder, trial, report=stop_at(step))
+    kept = 1 if "sensitivity" in trial and step == 4 else 0
+    # What was found is kept with the first step of retraining; before that the search starts again.
+    same_end(folder, tried, trial, after=kept)
+
+
+def test_method_of_a_relaxation_and_of_baselines_is_told(finished):
+    methods = [record_of(finished, name).method for name in (SEARCH, RANDOM, UNIFORM, FLOAT)]
+    assert methods == ["relaxation", None, None, None]
+
+
 def test_older_attempt_is_fenced_and_writes_nothing_more(tmp_path, finished):
     folder = begun(tmp_path, finished, FLOAT)
     attempts = folder / "trials" / RANDOM / "attempts"

@@ -30,8 +30,10 @@ SELDOM = dataclasses.replace(
 )
 LOGITS_ONLY = dataclasses.replace(SEARCH, weights=None, ranges=None)
 AHEAD = dataclasses.replace(APART, unroll=0.01)
+STEERED = dataclasses.replace(APART, budget={"name": "pid", "kp": 2.0, "kd": 1.0}, penalty=1.0)
 PHASES = {
     "ahead": AHEAD, "together": SEARCH, "apart": APART, "weights_seldom": SELDOM, "logits_only": LOGITS_ONLY,
+    "steered": STEERED,
 }
 
 

@@ -106,6 +106,14 @@ def test_gradient_pulls_a_lonely_weight_to_its_centre_and_leaves_the_step_alone(
     assert value == pytest.approx(3 * 0.04, rel=1e-5)
 
 
+def test_bins_hold_the_weights_as_the_scale_bends_them():
+    # tanh over its maximum is 1, 0.5, -0.9 and 0.1; in steps of 2/3: 1.5, 0.75, -1.35 and 0.15, and the
+    # centres are +-0.5 and +-1.5. The bin of 0.5 holds 0.75 and 0.15: (0.45 - 0.5)^2 + 0.3^2.
+    kernel = np.arctanh(np.array([[1.0, 0.5], [-0.9, 0.1]]) * 0.8)
+    value, _ = regularizer(kernel, [[1.0]], weight_range="dorefa")
+    assert value == pytest.approx(0.05**2 + 0.3**2 + 0.15**2, rel=1e-4)
+
+
 def test_only_weights_that_pick_a_candidate_are_in_its_bins():
     # Channel 0 holds 0.2 and -1.2, each alone in its bin; channel 1 holds 0.8 and 1.8, both in bin 1.
     first, _ = regularizer(WEIGHTS, [[1.0, 0.0], [0.0, 1.0]], bits=(2, 32), granularity="channel")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from mpnas.cost import PID, BandedLog, LogHinge
 from mpnas.errors import ConfigError
 from mpnas.train import Optimizer, Phase
 
@@ -71,6 +72,9 @@ def test_weight_decay_that_adam_would_ignore_is_refused():
     ({"unroll": 0.1}, "unroll = 0.1 looks ahead from weights to logits"),
     ({"keep": "best"}, "cannot keep 'best'; nearest: .*'best_feasible'"),
     ({"keep": "best_feasible"}, "has no 'arch' optimizer"),
+    ({"budget": "log_hing"}, "no penalty 'log_hing'; nearest: 'log_hinge'"),
+    ({"budget": {"name": "pid", "kq": 1.0}}, "penalty 'pid' has no option 'kq'; nearest: 'kp'"),
+    ({"budget": 7}, "a penalty is a name, a table or an object of mpnas.cost.penalty, got 7"),
 ])
 def test_phase_numbers_out_of_range_are_refused_with_the_value(wrong, words):
     with pytest.raises(ConfigError, match=words):
@@ -94,3 +98,10 @@ def test_phase_in_which_a_step_updates_nothing_is_refused():
 def test_frozen_collections_have_no_optimizer():
     phase = Phase(steps=1, weights=None, arch=Optimizer(lr=0.1))
     assert phase.optimizers == {"arch": Optimizer(lr=0.1)}
+
+
+def test_penalty_of_a_phase_is_named_tabled_or_given():
+    assert Phase(steps=1).budget == LogHinge()
+    assert Phase(steps=1, budget="banded_log").budget == BandedLog()
+    asked = {"name": "pid", "kp": 3.0}
+    assert Phase(steps=1, budget=asked).budget == Phase(steps=1, budget=PID(kp=3.0)).budget == PID(kp=3.0)

@@ -10,7 +10,7 @@ from tiny_train import SEARCH, attached, blobs, differing, search_start
 
 import mpnas.train.step as step_module
 from mpnas.control import DBP, Arch, Gumbel, Softmax
-from mpnas.cost import COSTS, Budget
+from mpnas.cost import COSTS, PID, BandedLog, Budget, expected
 from mpnas.space import Rule
 from mpnas.supernet import Parts
 from mpnas.train import Optimizer, Phase, run_phase
@@ -202,3 +202,40 @@ def test_slope_of_unrolled_logits_is_the_finite_difference_of_the_unrolled_loss(
 
     assert slope(True) == pytest.approx(difference, rel=0.02)
     assert abs(slope(False) - difference) > 0.1 * abs(difference)
+
+
+def test_multiplier_is_in_the_state_and_weighs_the_next_step(net):
+    phase = dataclasses.replace(SEARCH, budget=PID(kp=2.0, ki=0.0), penalty=1.0)
+    state, rest = search_start(net, phase)
+    limits = {name: jnp.float32(limit) for name, limit in rest["limits"].items()}
+    spec = dataclasses.replace(spec_of(net, "arch"), pull=phase.budget)
+    x, y = blobs().batch("train", 0, 0, 16)
+    knobs = {name: np.float32(value) for name, value in (KNOBS | {"penalty": 1.0, "rate/arch": 0.0}).items()}
+    soft = expected(spec.costs, net.space, Gumbel().probabilities(state.arch, net.space.choices))
+    over = float(soft["weight_bytes"]) / float(limits["weight_bytes"])
+    assert float(state.pull["multiplier"]["weight_bytes"]) == 0
+    state, first = compiled_step(spec)(state, x, y, knobs, {}, limits, None)
+    multiplier = float(state.pull["multiplier"]["weight_bytes"])
+    assert multiplier == pytest.approx(max(2 * np.log(over), 0), rel=1e-4) and multiplier > 0
+    # Nothing has moved and the draw is the same: what is added to the loss is the multiplier's.
+    _, second = compiled_step(spec)(
+        dataclasses.replace(state, step=state.step - 1), x, y, knobs, {}, limits, None
+    )
+    assert float(second["loss"] - first["loss"]) == pytest.approx(multiplier * over, rel=1e-4)
+
+
+def test_banded_penalty_reads_the_preferred_candidates(net):
+    """The mixture is over the limit, its arg-max far below: the band pushes the expected cost up."""
+    state, _ = search_start(net)
+    low = {s: jnp.zeros_like(logits).at[:, 0].set(0.01) for s, logits in state.arch.logits.items()}
+    state = dataclasses.replace(state, arch=dataclasses.replace(state.arch, logits=low))
+    space, spec = net.space, dataclasses.replace(spec_of(net, "arch"), pull=BandedLog())
+    soft = expected(spec.costs, space, Gumbel().probabilities(state.arch, space.choices))["weight_bytes"]
+    limits = {"weight_bytes": soft * 0.99}
+    x, y = blobs().batch("train", 0, 0, 16)
+    knobs = {name: np.float32(value) for name, value in (KNOBS | {"penalty": 1000.0}).items()}
+    before = {site: np.asarray(logits) for site, logits in state.arch.logits.items()}
+    after, _ = compiled_step(spec)(state, x, y, knobs, {}, limits, None)
+    for site in space.weight_site.values():
+        # Adam's first step is the rate, 0.1, in the direction of a gradient that the penalty decides.
+        np.testing.assert_allclose(after.arch.logits[site][:, -1] - before[site][:, -1], 0.1, atol=1e-4)

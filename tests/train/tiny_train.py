@@ -58,7 +58,7 @@ def attached(rules=RULES):
 def search_start(net, phase=SEARCH, seed=3, controller=Gumbel()):
     """What `run_phase` needs for a search, beside stage, data and hooks."""
     limits = refuse_impossible(BUDGET, COSTS, net.space)
-    state = start_search(net, net.parts, controller, phase, seed)
+    state = start_search(net, net.parts, controller, phase, seed, limits)
     return state, {"seed": seed, "controller": controller, "limits": limits}
 
 

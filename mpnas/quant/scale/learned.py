@@ -13,15 +13,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mpnas.errors import ConfigError
 from mpnas.quant.format import IntFormat
 from mpnas.quant.gradient import grad_scale
 from mpnas.quant.granularity import Granularity
-from mpnas.quant.scale.base import SCALE_FLOOR, Params, Range, Stats, covering_range
+from mpnas.quant.scale.base import (
+    SCALE_FLOOR,
+    Params,
+    Range,
+    ScaleEstimator,
+    Stats,
+    covering_range,
+    needed,
+    refuse_zero_point,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class LearnedStep:
+class LearnedStep(ScaleEstimator):
     """Scale from the parameter `step`, one per group; only for symmetric formats.
 
     Attributes:
@@ -33,11 +41,7 @@ class LearnedStep:
 
     def check(self, fmt: IntFormat) -> None:
         """Raises ConfigError for an asymmetric format: LSQ has no zero point to learn."""
-        if not fmt.symmetric:
-            raise ConfigError(
-                f"LearnedStep learns a scale without a zero point, got the asymmetric {fmt}. "
-                "Use symmetric=True, or MinMax or MovingAverage for the scale."
-            )
+        refuse_zero_point(self, fmt, "learns a scale")
 
     def init(
         self, x: Float[Array, "..."], fmt: IntFormat, granularity: Granularity
@@ -56,12 +60,6 @@ class LearnedStep:
         ).scale
         return {"step": jnp.maximum(jnp.minimum(step, cover), SCALE_FLOOR)}, {}
 
-    def observe(
-        self, x: Float[Array, "..."], stats: Stats, fmt: IntFormat, granularity: Granularity
-    ) -> Stats:
-        """`stats` unchanged."""
-        return stats
-
     def range(
         self,
         x: Float[Array, "..."],
@@ -79,19 +77,32 @@ class LearnedStep:
           ValueError: `params` was not made by `init`.
         """
         self.check(fmt)
-        if "step" not in params:
-            raise ValueError(
-                f"LearnedStep needs the parameter 'step', got {sorted(params)}. "
-                "Make it from a sample with Quantizer.init and pass it as params."
-            )
         elements = granularity.group_sizes(x.shape)
         if self.batched:
             elements = elements / x.shape[0]
         factor = 1 / np.sqrt(np.maximum(elements, 1) * _qmax(fmt))
-        step = grad_scale(params["step"], factor.astype(np.float32))
-        size = jnp.where(step < 0, -step, step)
-        # The floor changes the value only: a step that reaches 0 must still feel its gradient.
-        return Range(size + jax.lax.stop_gradient(jnp.maximum(size, SCALE_FLOOR) - size), None)
+        step = grad_scale(needed(self, params, "step"), factor.astype(np.float32))
+        return Range(positive(step, SCALE_FLOOR), None)
+
+
+def stored(found: Range, fmt: IntFormat) -> tuple[LearnedStep, Params]:
+    """The estimator that has this range whatever it is asked to quantize, and its parameters.
+
+    Raises:
+      ConfigError: `fmt` is asymmetric, and the zero point would be lost.
+    """
+    estimator = LearnedStep()
+    estimator.check(fmt)
+    return estimator, {"step": found.scale}
+
+
+def positive(learned: Float[Array, "groups"], floor: float) -> Float[Array, "groups"]:
+    """`max(|learned|, floor)`, with the gradient of `|learned|`; 1 at 0.
+
+    The floor changes the value only: a size that reaches 0 must still feel its gradient.
+    """
+    size = jnp.where(learned < 0, -learned, learned)
+    return size + jax.lax.stop_gradient(jnp.maximum(size, floor) - size)
 
 
 def _qmax(fmt: IntFormat) -> int:
