@@ -9,14 +9,17 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mpnas.quant import Pruned
 from mpnas.space import Choice
+from mpnas.space.fractional import power_of_two
 
 # Name -> array: range parameters and statistics of one operand.
 Entries = Mapping[str, Array]
+UNPICKED = 1e-9  # weight of the error of decisions that do not use a width, where nobody else does
 
 
 class Operand(Protocol):
@@ -156,3 +159,33 @@ def initial_ranges(choice: Choice, x: Float[Array, "..."]) -> tuple[dict[str, Ar
         params |= {f"{candidate.bits}/{name}": value for name, value in learned.items()}
         stats |= {f"{candidate.bits}/{name}": value for name, value in observed.items()}
     return params, stats
+
+
+def best_step(
+    choice: Choice,
+    candidate: Any,
+    kernel: Float[Array, "..."],
+    smallest: Float[Array, "..."],
+    picked: Float[Array, "decisions"],
+    doublings: int,
+) -> Float[Array, "groups"]:
+    """Of `smallest * 2^j` the first with the least squared error of each of a candidate's scale groups.
+
+    Args:
+      choice: The site.
+      candidate: One of its quantizers, with a learned step.
+      kernel: What is quantised.
+      smallest: Broadcasts to `kernel`; the largest of a scale group counts.
+      picked: Whose error counts: 1 for decisions that use the candidate, else 0.
+      doublings: The largest j.
+    """
+    users = choice.granularity.expand(jnp.maximum(picked, UNPICKED), kernel.shape)
+    finest = candidate.granularity.reduce(jnp.broadcast_to(smallest, kernel.shape), jnp.max)
+    steps = finest * power_of_two(jnp.arange(doublings + 1.0))[:, None]
+
+    def error(step: Array) -> Array:
+        quantized = candidate.quantize(kernel, {"step": step})
+        return candidate.granularity.reduce(users * (quantized - kernel) ** 2, jnp.sum)
+
+    best = jnp.argmin(jax.vmap(error)(steps), axis=0)
+    return jnp.take_along_axis(steps, best[None], axis=0)[0]

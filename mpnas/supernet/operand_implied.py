@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mpnas.quant import EWGS, Gradient, IntFormat, InverseTanh, LearnedStep, Quantizer
+from mpnas.quant import EWGS, Gradient, IntFormat, InverseTanh, Quantizer
 from mpnas.space import Choice
 from mpnas.space.fractional import (
     LOG_SLACK,
@@ -26,7 +26,7 @@ from mpnas.space.fractional import (
     power_of_two,
     shares_of,
 )
-from mpnas.supernet.operand import Entries, initial_ranges, range_entries
+from mpnas.supernet.operand import Entries, best_step, initial_ranges, range_entries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,9 @@ class ImpliedBits:
         """The kernel clipped to its range, and the scale of every candidate.
 
         The candidate with the implied bits has the learned step, and quantises a kernel to the same
-        values in every bit. The others have the smallest power of two that covers the range. Scales
-        that are not learned come from the range's ends.
+        values in every bit. The others have powers of two: for activations the smallest that covers the
+        range, for kernels the one with the least squared error. Scales that are not learned come from
+        the kernel, or from the range's ends.
         """
         shape = x.shape if x is not None else (1, 1)
         step, top = self._absolute(choice, gates, ranges, shape)
@@ -98,12 +99,14 @@ class ImpliedBits:
         kernel = None if x is None else jnp.clip(x, low, top).astype(x.dtype)
         params, observed = initial_ranges(choice, jnp.concatenate([low, top]) if kernel is None else kernel)
         bits = implied_bits(choice, gates["step"], gates["top"])
-        for candidate in _grids(choice):
-            if isinstance(candidate.scale, LearnedStep):
-                covering = power_of_two(jnp.ceil(jnp.log2(top / (_levels(candidate) + 0.5))))
-                own = choice.granularity.expand(bits == candidate.bits, shape)
-                every = jnp.broadcast_to(jnp.where(own, step, covering), shape)
-                params[f"{candidate.bits}/step"] = candidate.granularity.reduce(every, jnp.max)
+        for k, candidate in enumerate(choice.candidates):
+            name = f"{candidate.bits}/step"
+            if candidate not in _grids(choice) or name not in params:
+                continue
+            others = _power_of_two_step(choice, candidate, kernel, top, picked[:, k])
+            own = choice.granularity.expand(bits == candidate.bits, shape)
+            every = jnp.broadcast_to(jnp.where(own, step, others), shape)
+            params[name] = candidate.granularity.reduce(every, jnp.max)
         return kernel, params, observed
 
     def _absolute(
@@ -121,6 +124,15 @@ def _grids(choice: Choice) -> list[Quantizer]:
     return [c for c in choice.candidates if isinstance(c, Quantizer) and c.bits in widths]
 
 
-def _levels(candidate: Quantizer) -> int:
-    assert isinstance(candidate.format, IntFormat)
-    return candidate.format.qmax
+def _power_of_two_step(
+    choice: Choice, candidate: Quantizer, kernel: Array | None, top: Array, picked: Array
+) -> Array:
+    """The step of a width that is not the implied one, as it broadcasts against the tensor."""
+    if kernel is None:
+        assert isinstance(candidate.format, IntFormat)
+        return power_of_two(jnp.ceil(jnp.log2(top / (candidate.format.qmax + 0.5))))
+    # From the finest grid of any candidate to a step as wide as the range.
+    widest = grid_widths(choice)[-1]
+    smallest = power_of_two(jnp.ceil(jnp.log2(top)) - widest)
+    fitted = best_step(choice, candidate, kernel, smallest, picked, widest)
+    return candidate.granularity.expand(fitted, kernel.shape)

@@ -16,14 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mpnas.quant import IntFormat, LearnedStep, Quantizer
+from mpnas.quant import Quantizer
 from mpnas.quant.scale.base import SCALE_FLOOR
 from mpnas.space import Choice
-from mpnas.space.fractional import grid_widths, plane_bits, plane_count, power_of_two, shares_of
-from mpnas.supernet.operand import Entries, initial_ranges
+from mpnas.space.fractional import grid_widths, plane_bits, plane_count, shares_of
+from mpnas.supernet.operand import Entries, best_step, initial_ranges
 
 START_SHARPNESS = 200.0
-UNPICKED = 1e-9  # weight of the error of decisions that do not use a width, where nobody else does
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,11 +102,9 @@ class BitPlanes:
         kernel = step * _code(choice, opened.astype(jnp.float32), bits)
         params, observed = initial_ranges(choice, kernel)
         for k, candidate in enumerate(choice.candidates):
-            learned = isinstance(candidate, Quantizer) and isinstance(candidate.scale, LearnedStep)
-            if learned and isinstance(candidate.format, IntFormat):  # type: ignore[union-attr]
-                users = choice.granularity.expand(jnp.maximum(picked[:, k], UNPICKED), x.shape)
-                params[f"{candidate.bits}/step"] = _best_step(
-                    candidate, kernel, step, users, plane_count(choice)  # type: ignore[arg-type]
+            if f"{candidate.bits}/step" in params:
+                params[f"{candidate.bits}/step"] = best_step(
+                    choice, candidate, kernel, step, picked[:, k], plane_count(choice)
                 )
         return kernel.astype(x.dtype), params, observed
 
@@ -127,17 +124,3 @@ def _code(choice: Choice, planes: Array, bits: Array) -> Array:
     worth = planes * 2.0 ** np.arange(planes.shape[1], dtype=np.float32)
     expand = jax.vmap(lambda w: choice.granularity.expand(w, bits.shape[:-1]), in_axes=1, out_axes=-1)
     return jnp.sum(expand(worth) * bits, axis=-1)
-
-
-def _best_step(candidate: Quantizer, kernel: Array, step: Array, users: Array, planes: int) -> Array:
-    """Of `step * 2^j` the smallest with the least squared error of each scale group, `(scale groups,)`."""
-    smallest = candidate.granularity.reduce(jnp.broadcast_to(step, kernel.shape), jnp.max)
-    steps = smallest * power_of_two(jnp.arange(planes + 1.0))[:, None]
-
-    def error(step: Array) -> Array:
-        return candidate.granularity.reduce(
-            users * (candidate.quantize(kernel, {"step": step}) - kernel) ** 2, jnp.sum
-        )
-
-    best = jnp.argmin(jax.vmap(error)(steps), axis=0)
-    return jnp.take_along_axis(steps, best[None], axis=0)[0]

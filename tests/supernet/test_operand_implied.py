@@ -111,13 +111,26 @@ def test_kernel_is_settled_in_every_bit_at_the_implied_width(step, top, bits, gr
     assert np.any(searched)
 
 
-def test_other_widths_get_the_smallest_power_of_two_that_covers_the_range():
-    choice, gates = weights(), gates_of([0.125] * 3, [0.8] * 3)
-    _, params, _ = ImpliedBits().settled(choice, jnp.eye(3), gates, kernel(), {"unit": jnp.ones(3)}, {})
-    np.testing.assert_array_equal(params["4/step"], 0.125)
-    # 1 step of 1 covers 0.8 (0.5 would reach 0.75); 102 steps of 1/128 do.
-    np.testing.assert_array_equal(params["2/step"], 1.0)
-    np.testing.assert_array_equal(params["8/step"], 2.0**-7)
+def test_other_widths_of_kernels_get_the_power_of_two_that_fits_best():
+    choice, gates, w = weights(), gates_of([0.125] * 3, [0.8] * 3), np.clip(kernel(), -0.8, 0.8)
+    for pick, bits in enumerate(choice.bits):
+        picked = jnp.tile(jnp.eye(3)[pick], (3, 1))
+        _, params, _ = ImpliedBits().settled(choice, picked, gates, kernel(), {"unit": jnp.ones(3)}, {})
+        np.testing.assert_array_equal(params["4/step"], 0.125)
+        for channel in range(3) if bits != 4 else ():
+            def error(s, w=np.asarray(w)[:, channel], top=2 ** (bits - 1)):
+                return np.sum((np.clip(np.round(w / s), -top, top - 1) * s - w) ** 2)
+
+            best = min((2.0**j for j in range(-12, 4)), key=error)
+            assert float(params[f"{bits}/step"][channel]) == best
+
+
+def test_other_widths_of_activations_get_the_smallest_power_of_two_that_covers_the_range():
+    choice, gates = inputs(), gates_of([2.0**-6], [0.8])
+    _, params, _ = ImpliedBits().settled(choice, jnp.eye(2)[:1], gates, None, {"unit": jnp.ones(1)}, {})
+    # 51 steps are implied, which are 6 bits: 15 steps of 1/16 cover 0.8, as 255 of 1/256 do.
+    np.testing.assert_array_equal(params["4/step"], 2.0**-4)
+    np.testing.assert_array_equal(params["8/step"], 2.0**-8)
 
 
 def test_observed_ranges_of_activations_are_settled_to_the_ends_of_the_range():

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 from tiny_train import BUDGET, SEARCH, blobs, differing, search_start
 
-from mpnas.control import DBP, RELAXATIONS, BitPlane, Exponential, Gumbel, Implied, Softmax
+from mpnas.control import DBP, NCE, RELAXATIONS, BitPlane, Exponential, Gumbel, Implied, Softmax
 from mpnas.cost import COSTS, Budget, measure, satisfied
 from mpnas.errors import ConfigError
 from mpnas.models import MLP
@@ -37,6 +37,7 @@ CONTROLLERS = {
     "softmax": Softmax(tau=Exponential(1.0, 0.2)),
     "bitplane": BitPlane(),
     "implied": Implied(),
+    "nce": NCE(),
 }
 RETRAIN = Phase(steps=20, batch=32, weights=Optimizer(lr=1e-2), ranges=Optimizer(lr=1e-3))
 RULES = {
