@@ -21,7 +21,7 @@ from mpnas.space import Choice, Gates, Rule, Space, Work, alive_channels, build_
 from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam, range_entries
 from mpnas.supernet.probe import fixed_groups
 from mpnas.supernet.trace import HOOKS, leaf_name, module_at, trace
-from mpnas.supernet.widen import growth_of, widened
+from mpnas.supernet.widen import growth_of, refuse_disorder, widened
 
 Ranges = Mapping[str, Mapping[str, Array]]
 
@@ -197,8 +197,13 @@ def attach(
     rules = tuple(rules)
     given = trace(model, example, input_low=input_low)
     growth = growth_of(given, rules)
+    if growth and (held := fixed_groups(model, example, build_space(given, rules))):
+        # They run at their own number of channels only, so they cannot have more of them either.
+        given = dataclasses.replace(given, groups={**given.groups, **held})
+        growth = growth_of(given, rules)
     attached = widened(model, given, growth)
     work = trace(attached, example, input_low=input_low) if growth else given
+    refuse_disorder(given, growth, work)
     sizes = {name: given.groups[name].size for name in growth}
     space = build_space(work, rules, given=sizes)
     if held := fixed_groups(attached, example, space):
