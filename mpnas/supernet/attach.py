@@ -25,10 +25,10 @@ from mpnas.supernet.mixed import Gate, MixedProduct, RangeParam
 from mpnas.supernet.operand import Alternatives, Operand, range_entries
 from mpnas.supernet.probe import fixed_groups
 from mpnas.supernet.resize import leaf_at
-from mpnas.supernet.substitute import SLOT, replace, substituted
 from mpnas.supernet.stretch import stretch_matrix
+from mpnas.supernet.substitute import SLOT, replace, substituted
 from mpnas.supernet.trace import HOOKS, TRACE_BATCH, leaf_name, module_at, trace
-from mpnas.supernet.widen import growth_of, widened
+from mpnas.supernet.widen import growth_of, refuse_disorder, widened
 
 Ranges = Mapping[str, Mapping[str, Array]]
 
@@ -235,8 +235,13 @@ def attach(
     rules = tuple(rules)
     given = trace(model, example, input_low=input_low)
     growth = growth_of(given, rules)
+    if growth and (held := fixed_groups(model, example, build_space(given, rules))):
+        # They run at their own number of channels only, so they cannot have more of them either.
+        given = dataclasses.replace(given, groups={**given.groups, **held})
+        growth = growth_of(given, rules)
     attached = widened(model, given, growth)
     work = trace(attached, example, input_low=input_low) if growth else given
+    refuse_disorder(given, growth, work)
     for _, module in nnx.iter_modules(attached):
         if readable(module):  # Flax's own function wants values as deep as queries, also after pruning
             module.attention_fn = nnx.data(MixedAttention())  # type: ignore[attr-defined]

@@ -36,12 +36,38 @@ def growth_of(work: Work, rules: Sequence[Rule]) -> dict[str, int]:
             growth[name] = widest
     for (leaf, _), lanes in work.axes.items():
         if not growth.keys().isdisjoint(lanes.groups) and _blocks(lanes, work.group_sizes) is None:
-            name = next(group for group in lanes.groups if group in growth)
-            raise SearchSpaceError(
-                f"'{name}' cannot be widened: '{leaf}' holds its channels in another order. "
-                "Offer widths of at most 1 there."
-            )
+            raise _disordered(leaf, lanes, growth)
     return growth
+
+
+def refuse_disorder(work: Work, growth: Mapping[str, int], wide: Work) -> None:
+    """Make sure that the new channels stand where the program looks for them.
+
+    Args:
+      work: Of the network before.
+      growth: Group -> number of its channels now.
+      wide: Of the network after it was widened.
+
+    Raises:
+      SearchSpaceError: they do not; names the group.
+    """
+    for place, lanes in work.axes.items():
+        if not growth.keys().isdisjoint(lanes.groups):
+            entries = [
+                (group, channel)
+                for group, size, times in _blocks(lanes, work.group_sizes) or ()
+                for channel in np.repeat(np.arange(growth.get(group, size)), times).tolist()
+            ]
+            if wide.axes.get(place) != Lanes.from_entries(entries):
+                raise _disordered(place[0], lanes, growth)
+
+
+def _disordered(leaf: str, lanes: Lanes, growth: Mapping[str, int]) -> SearchSpaceError:
+    name = next(group for group in lanes.groups if group in growth)
+    return SearchSpaceError(
+        f"'{name}' cannot be widened: '{leaf}' holds its channels in an order that does not tell where new "
+        "ones belong. Offer widths of at most 1 there."
+    )
 
 
 def widened(model: nnx.Module, work: Work, growth: Mapping[str, int], *, seed: int = SEED) -> nnx.Module:
@@ -96,16 +122,16 @@ Block = tuple[str, int, int]  # group, its channels, entries per channel
 def _blocks(lanes: Lanes, sizes: Mapping[str, int]) -> list[Block] | None:
     """The whole groups that an axis is made of, in order; None if it is made of something else.
 
-    A depthwise layer with a multiplier writes each channel several times in a row.
+    A depthwise layer with a multiplier writes each channel several times in a row. A single channel that
+    is repeated may be that, too, or (as is taken here) stand once in each of several rows; whether it
+    does is seen when the network is wider (`refuse_disorder`).
     """
     blocks = []
     for group, channels in lanes.runs:
         size, start = sizes[group], 0
         while start < len(channels):
-            # A single channel is not told apart from its repetitions: each is a block of its own.
-            times = 1 if size == 1 else next(
-                (k for k, channel in enumerate(channels[start:]) if channel), len(channels) - start
-            )
+            left = channels[start:]
+            times = next((k for k, channel in enumerate(left) if channel), len(left)) if size > 1 else 1
             block = tuple(np.repeat(np.arange(size), times).tolist())
             if not block or channels[start : start + len(block)] != block:
                 return None

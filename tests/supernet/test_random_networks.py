@@ -144,7 +144,7 @@ def test_a_tie_cannot_be_broken(seed):
             broken = dataclasses.replace(assignment, bits={**assignment.bits, site: removed})
             with pytest.raises(SearchSpaceError, match=f"0 bits at '{site}', which offers"):
                 space.check(broken)
-            if group.name in space.width_site and path != group.producers[0]:
+            if f"{path}/width" not in space.choices:
                 own = {"granularity": "group", "channels": 1}
                 stranger = Assignment.from_json(assignment.to_json() | {f"{path}/width": own})
                 with pytest.raises(SearchSpaceError, match=f"names '{path}/width', which is no site"):
