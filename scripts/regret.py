@@ -144,14 +144,16 @@ def _searched(bench: Bench, controller: Any, seed: int) -> float:
     """The table's loss of what a controller finds with frozen weights."""
     found = find(
         bench.net, bench.data, controller=controller, budget=Budget(bench.experiment.budgets[0]),
-        parts=bench.parts, phase=_phase(bench), seed=seed,
+        parts=bench.parts, phase=_phase(bench, controller), seed=seed,
     )
     return bench.losses[key_of(found.assignment)]
 
 
-def _phase(bench: Bench) -> Phase:
+def _phase(bench: Bench, controller: Any = None) -> Phase:
+    """The search's phase, weights and ranges frozen; only planes, which stand for weights, are trained."""
     assert bench.experiment.recipe.search is not None
-    return dataclasses.replace(bench.experiment.recipe.search, weights=None, ranges=None, augment=False)
+    planes = Optimizer(lr=1e-2) if getattr(controller, "operand", "") == "planes" else None
+    return dataclasses.replace(bench.experiment.recipe.search, weights=None, ranges=planes, augment=False)
 
 
 def _random_best(bench: Bench, costs: Any, limits: Any, count: int, seed: int) -> float:

@@ -32,8 +32,11 @@ class BitPlane:
 
     Attributes:
       sharpness: beta over the search; unitless.
-      lean: Starting logit of every plane, and of the widest candidate elsewhere. 0 is the source's: all
-        gates at 1/2; above 0 the search starts near the widest candidates.
+      lean: Starting logit of every plane. 0 is the source's: all gates at 1/2; above 0 the search starts
+        near the widest candidates.
+      other_lean: Starting logit of the widest candidate where there are no planes, such as activations.
+        A plane is given up alone, a wide candidate against all others: with equal logits the
+        activations would fall first, whatever they are worth.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -41,10 +44,11 @@ class BitPlane:
 
     sharpness: Exponential = Exponential(1.0, 200.0)
     lean: float = 1.0
+    other_lean: float = 8.0
 
     def init(self, choices: Choices) -> Arch:
         """`logits` by site, `(decisions, planes)` or `(decisions, candidates)`; `memory` is the sharpness."""
-        logits = even_logits(choices, self.lean)
+        logits = even_logits(choices, self.other_lean)
         for site, choice in choices.items():
             if planes := plane_count(choice):
                 logits[site] = jnp.full((choice.decisions, planes), self.lean, jnp.float32)
