@@ -56,7 +56,7 @@ def test_resnet8_result_keeps_what_its_readme_claims():
 def test_regrets_that_are_committed_are_within_the_bar_and_better_than_random():
     result = json.loads((ROOT / "experiments/regret/result.json").read_text())
     rows = {row["controller"]: row for row in result["rows"]}
-    for name in ("gumbel", "dbp", "sensitivity"):
+    for name in ("gumbel", "dbp", "bitplane", "sensitivity"):
         assert len(rows[name]["regret"]) == 10
         assert sum(regret > 0.01 for regret in rows[name]["regret"]) <= 1
         assert np.median(rows[name]["regret"]) < np.median(rows[name]["random_regret"])
