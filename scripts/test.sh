@@ -8,4 +8,5 @@ export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 .venv/bin/lint-imports
 .venv/bin/mypy
 .venv/bin/flake8 mpnas tests scripts
-exec .venv/bin/python -m pytest "$@"
+# A file stays in one process, so that what its tests share is made once.
+exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@"
