@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mpnas.supernet.axes import Axis, Channels, freeze_all, reshaped
+from mpnas.supernet.axes import Axis, Channels, freeze_all, join_all, reshaped
 from mpnas.supernet.primitives import mixed_dimensions
 
 Axes = tuple[Axis, ...]
@@ -70,6 +70,18 @@ def concatenated(channels: Channels, dimension: int, operands: Sequence[Axes], w
             if k != dimension:
                 result[k].join(axis, why)
     return tuple(result)
+
+
+def stacked(channels: Channels, dimension: int, operands: Sequence[Axes], why: str) -> Axes:
+    """The operands' axes, joined one by one, and a new one across them at `dimension`."""
+    for axes in operands[1:]:
+        join_all(operands[0], axes, why)
+    return (*operands[0][:dimension], channels.axis(len(operands)), *operands[0][dimension:])
+
+
+def tiled(channels: Channels, axes: Axes, times: Sequence[int]) -> Axes:
+    """Every axis so many times one after the other, the same channels each time."""
+    return tuple(Axis(channels, np.tile(axis.ids, n)) for axis, n in zip(axes, times, strict=True))
 
 
 def cut(axes: Axes, dimension: int, sizes: Sequence[int], where: str) -> list[Axes]:

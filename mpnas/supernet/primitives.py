@@ -30,7 +30,7 @@ NEVER_NEGATIVE = {"exp", "exp2", "logistic", "sqrt", "rsqrt", "abs", "square", "
                   "ge", "is_finite", "erfc", "cosh"}
 KEEPS_SIGN = {"add", "mul", "div", "min", "add_any", "sqrt", "cbrt", "floor", "ceil", "round", "log1p",
               "tanh", "expm1", "pow", "integer_pow", "sign", "erf", "asinh", "sinh", "atan", "rem",
-              "concatenate", "pad", "rev", "sort", "split", "slice", "reduce_window_max",
+              "concatenate", "stack", "tile", "pad", "rev", "sort", "split", "slice", "reduce_window_max",
               "reduce_window_min", "reduce_window_sum", "reduce_sum", "reduce_max", "reduce_min",
               "reduce_prod"} | CUMULATIVE | LAYOUT
 
@@ -42,7 +42,7 @@ def reduces(name: str, params: Mapping[str, Any]) -> bool:
 
 def understood(name: str, params: Mapping[str, Any]) -> bool:
     """Whether it is known what the primitive does to each axis."""
-    tables = (ELEMENTWISE, VIEWS, SLIDING, {"concatenate", "iota", "split"})
+    tables = (ELEMENTWISE, VIEWS, SLIDING, {"concatenate", "iota", "split", "stack", "tile"})
     return reduces(name, params) or any(name in table for table in tables)
 
 

@@ -27,6 +27,8 @@ from mpnas.supernet.layout import (
     joined,
     per_channel,
     place,
+    stacked,
+    tiled,
     view_axes,
     windowed,
 )
@@ -209,6 +211,10 @@ class Reader:
         if name == "concatenate":
             rows = [operand.axes for operand in operands]
             return [concatenated(self.channels, params["dimension"], rows, f"concatenated{where}")]
+        if name == "stack":
+            return [stacked(self.channels, params["axis"], [o.axes for o in operands], f"stacked{where}")]
+        if name == "tile":
+            return [tiled(self.channels, first, params["reps"])]
         if name == "split":
             return cut(first, params["axis"], params["sizes"], where)
         if name == "dynamic_update_slice":
@@ -232,6 +238,8 @@ class Reader:
         taps = math.prod(kernel.axes[k].size for k in numbers.rhs_spec[1:])
         macs = math.prod(shape) * taps // math.prod(equation.params["lhs_dilation"]) * times
         where = place(equation)
+        freeze_all((image.axes[k] for k in numbers.lhs_spec[2:]), f"positions of a convolution{where}")
+        freeze_all((axes[k] for k in numbers.out_spec[2:]), f"positions of a convolution{where}")
         if groups == 1:
             kind = "dense"
             in_axis.join(kernel_in, f"convolved{where}")

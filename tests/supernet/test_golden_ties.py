@@ -19,11 +19,16 @@ import tie_nets
 from flax import nnx
 from small_nets import EVERYTHING, images, rows, twice_net
 from tie_nets import (
+    depth_to_space_net,
+    glu_net,
     inverted_residual_net,
     lstm_net,
     shared_kernel_net,
+    shuffle_net,
+    space_to_depth_net,
     split_heads_net,
     squeeze_excite_net,
+    stacked_net,
     steps,
     tied_embedding_net,
     transformer_net,
@@ -199,6 +204,32 @@ def test_heads_that_are_cut_out_of_plain_layers():
     }
     assert work.layer["k"].writes == Lanes((("q/channels", (0, 1, 2, 3) * 2),))
     assert work.layer["v"].writes == work.layer["out"].reads == Lanes((("v/channels", (0, 1, 2) * 2),))
+
+
+def test_outputs_that_are_stacked_and_repeated():
+    # A maximum over both layers needs them entry by entry; the head reads the row of 5 twice.
+    work = trace(stacked_net(), rows())
+    assert set(work.groups.values()) == {
+        group("input", 4, "", "left right", frozen=INPUT),
+        group("left", 5, "left right", "head", at("stacked", "stacked_call", tie_nets, "jnp.stack(")),
+        group("head", 2, "head", "", frozen=OUTPUT),
+    }
+    assert work.layer["head"].reads == Lanes((("left/channels", (0, 1, 2, 3, 4) * 2),))
+
+
+@pytest.mark.parametrize("build, inputs, written, read", [
+    (glu_net, rows, (0, 1, 2, 3, 4, 5) * 2, (0, 1, 2, 3, 4, 5)),
+    (depth_to_space_net, images, (0, 1) * 4, (0, 1)),
+    (space_to_depth_net, images, (0, 1, 2), (0, 1, 2) * 4),
+    # Halves keep the same: 0 1 2 3 0 1 2 3. Taken in turns, 0 0 1 1 2 2 3 3, of which halves keep the same
+    # again: 2 is 0 and 3 is 1.
+    (shuffle_net, images, (0, 1) * 4, (0, 0, 1, 1)),
+], ids=["glu", "depth_to_space", "space_to_depth", "shuffle"])
+def test_which_channels_pixels_and_halves_hold(build, inputs, written, read):
+    work = trace(build(), inputs())
+    assert work.layer["a"].writes == Lanes((("a/channels", written),))
+    reader = work.layer[work.groups["a/channels"].consumers[0]]
+    assert reader.reads == Lanes((("a/channels", read),)) and work.groups["a/channels"].frozen is None
 
 
 def test_an_lstm_cell():

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from mpnas.supernet.axes import Axis, Channels
-from mpnas.supernet.layout import concatenated, cut, fixed, joined, per_channel, place, view_axes, windowed
+from mpnas.supernet.layout import (
+    concatenated,
+    cut,
+    fixed,
+    joined,
+    per_channel,
+    place,
+    stacked,
+    tiled,
+    view_axes,
+    windowed,
+)
 
 
 def equation_of(function, *shapes):
@@ -67,6 +78,23 @@ def test_a_concatenation_is_one_row_of_all_channels():
     assert result[1].roots.tolist() == [*one[1].roots, *other[1].roots] and len(set(result[1].roots)) == 7
     assert result[0].roots.tolist() == one[0].roots.tolist() == other[0].roots.tolist()
     assert all(axis.frozen is None for axis in (*one, *other))
+
+
+def test_a_stack_joins_its_operands_and_has_an_axis_of_its_own():
+    channels = Channels()
+    one, other = channels.fresh((2, 5)), channels.fresh((2, 5))
+    result = stacked(channels, 1, [one, other], "stacked here")
+    assert [axis.size for axis in result] == [2, 2, 5]
+    assert result[2].roots.tolist() == one[1].roots.tolist() == other[1].roots.tolist()
+    assert not set(result[1].roots) & {*result[0].roots, *result[2].roots}
+
+
+def test_a_tiled_axis_is_the_same_channels_again():
+    channels = Channels()
+    batch, row = channels.fresh((2, 3))
+    result = tiled(channels, (batch, row), (1, 2))
+    assert result[1].roots.tolist() == row.roots.tolist() * 2
+    assert result[0].roots.tolist() == batch.roots.tolist()
 
 
 def test_equal_pieces_keep_the_same_channels():

@@ -33,6 +33,8 @@ from mpnas.supernet import trace
     (lambda x: jax.lax.cond(x.sum() > 0, jax.nn.relu, lambda x: x, x), True),
     (lambda x: jax.lax.cond(x.sum() > 0, jax.nn.relu, jnp.abs, x), False),
     (lambda x: jax.checkpoint(jax.nn.relu)(x), False),
+    (lambda x: jnp.tile(jnp.stack([jax.nn.relu(x), jnp.abs(x)]).max(axis=0), (1, 1)), False),
+    (lambda x: jnp.stack([jax.nn.relu(x), x]).sum(axis=0), True),
 ])
 def test_the_sign_of_what_a_layer_reads(between, signed):
     assert trace(two_layers(between), rows()).layer["head"].signed is signed
@@ -127,6 +129,18 @@ def test_a_transposed_convolution_does_not_count_its_zeros():
     net = Net(lambda net, x: net.d(net.t(x).mean((1, 2))),
               t=nnx.ConvTranspose(3, 4, (3, 3), strides=(2, 2), rngs=nnx.Rngs(0)), d=linear(4, 2))
     assert trace(net, images()).layer["t"].macs == 6 * 6 * 9 * 3 * 4
+
+
+def test_channels_that_are_positions_of_a_convolution_must_stay():
+    # Efficient channel attention: a convolution over the channels, each of which meets its neighbours.
+    def call(net, x):
+        x = jax.nn.relu(net.a(x))
+        gate = net.over(x.mean((1, 2))[..., None])[..., 0]
+        return net.d((x * jax.nn.sigmoid(gate)[:, None, None, :]).mean((1, 2)))
+
+    net = Net(call, a=conv(3, 6), over=nnx.Conv(1, 1, (3,), rngs=nnx.Rngs(0)), d=linear(6, 2))
+    frozen = trace(net, images()).groups["a/channels"].frozen
+    assert frozen.startswith("positions of a convolution in call (test_program.py:")
 
 
 def test_strides_and_padding_change_the_macs():

@@ -17,7 +17,17 @@ from small_nets import (
     residual_net,
     rows,
 )
-from tie_nets import lstm_net, split_heads_net, steps, transformer_net
+from tie_nets import (
+    depth_to_space_net,
+    glu_net,
+    lstm_net,
+    shuffle_net,
+    space_to_depth_net,
+    split_heads_net,
+    stacked_net,
+    steps,
+    transformer_net,
+)
 
 from mpnas.space import Lanes
 from mpnas.supernet import trace
@@ -97,6 +107,11 @@ CASES = {
     "general": (general_net, rows, {"a": [1, 0, 0, 1, 1, 0]}),
     "lstm": (lstm_net, steps, {"cell/ii": [1, 0, 1, 1, 0]}),
     "transformer": (transformer_net, steps, {"block/expand": [1] * 3 + [0] * 7}),
+    "stacked": (stacked_net, rows, {"left": [0, 1, 1, 0, 1]}),
+    "glu": (glu_net, rows, {"a": [1, 0, 0, 1, 1, 0]}),
+    "depth_to_space": (depth_to_space_net, images, {"b": [1, 0, 1, 1]}),
+    "space_to_depth": (space_to_depth_net, images, {"a": [1, 0, 1]}),
+    "shuffle": (shuffle_net, images, {"a": [0, 1], "g": [0, 1, 1]}),
     "heads": (split_heads_net, lambda: steps(width=5), {"v": [1, 0, 1]}),
 }
 

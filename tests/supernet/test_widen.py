@@ -22,7 +22,18 @@ from small_nets import (
     rows,
     twice_net,
 )
-from tie_nets import inverted_residual_net, lstm_net, split_heads_net, steps, unet_net
+from tie_nets import (
+    depth_to_space_net,
+    glu_net,
+    inverted_residual_net,
+    lstm_net,
+    shuffle_net,
+    space_to_depth_net,
+    split_heads_net,
+    stacked_net,
+    steps,
+    unet_net,
+)
 
 from mpnas.errors import SearchSpaceError
 from mpnas.space import Lanes, Rule
@@ -60,6 +71,11 @@ NETS = {
     "unet": (unet_net, images),
     "inverted_residual": (inverted_residual_net, images),
     "lstm": (lstm_net, steps),
+    "stacked": (stacked_net, rows),
+    "glu": (glu_net, rows),
+    "depth_to_space": (depth_to_space_net, images),
+    "space_to_depth": (space_to_depth_net, images),
+    "shuffle": (shuffle_net, images),
 }
 
 

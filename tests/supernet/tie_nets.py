@@ -75,6 +75,61 @@ def split_heads_net():
     return Net(split_heads_call, q=linear(5, 8), k=linear(5, 8), v=linear(5, 6), out=linear(6, 2))
 
 
+def stacked_call(net, x):
+    left, right = net.left(x), net.right(x)
+    return net.head(jnp.tile(jnp.stack([left, right], axis=1).max(axis=1), (1, 2)))
+
+
+def stacked_net():
+    """The larger of two layers' outputs, twice over."""
+    return Net(stacked_call, left=linear(4, 5), right=linear(4, 5), head=linear(10, 2))
+
+
+def glu_call(net, x):
+    left, right = jnp.split(net.a(x), 2, axis=-1)
+    return net.head(left * jax.nn.sigmoid(right))
+
+
+def glu_net():
+    """A gated linear unit: 6 channels and 6 gates for them come out of one layer."""
+    return Net(glu_call, a=linear(4, 12), head=linear(6, 2))
+
+
+def depth_to_space_call(net, x):
+    y = net.a(x)
+    batch, height, width, channels = y.shape
+    y = y.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
+    return net.head(mean(jax.nn.relu(net.b(y.reshape(batch, 2 * height, 2 * width, channels // 4)))))
+
+
+def depth_to_space_net():
+    """Every pixel's 8 channels become 2 channels of 2 x 2 pixels."""
+    return Net(depth_to_space_call, a=conv(3, 8), b=conv(2, 4), head=linear(4, 2))
+
+
+def space_to_depth_call(net, x):
+    y = jax.nn.relu(net.a(x))
+    batch, height, width, channels = y.shape
+    y = y.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    return net.head(mean(jax.nn.relu(net.b(y.reshape(batch, height // 2, width // 2, 4 * channels)))))
+
+
+def space_to_depth_net():
+    """2 x 2 pixels of 3 channels become one of 12."""
+    return Net(space_to_depth_call, a=conv(3, 3), b=conv(12, 4), head=linear(4, 2))
+
+
+def shuffle_call(net, x):
+    y = net.a(x)
+    y = y.reshape(*y.shape[:-1], 2, y.shape[-1] // 2).swapaxes(-1, -2).reshape(y.shape)
+    return net.head(mean(jax.nn.relu(net.g(y))))
+
+
+def shuffle_net():
+    """ShuffleNet's shuffle: the channels of two groups alternate before the next grouped layer."""
+    return Net(shuffle_call, a=conv(3, 8), g=conv(8, 6, feature_group_count=2), head=linear(6, 2))
+
+
 def lstm_call(net, x):
     start = jnp.zeros((x.shape[0], net.cell.hidden_features))
     carry = start, start
