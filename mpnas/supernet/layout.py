@@ -121,6 +121,15 @@ def per_channel(axes: Axes, channel: Axis) -> bool:
     return all(axis.size == 1 or np.array_equal(axis.roots, channel.roots) for axis in axes)
 
 
+def picks_rows(equation: Any) -> bool:
+    """Whether a gather picks whole rows of its first operand, and keeps them as the innermost axes."""
+    numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
+    table, result = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
+    whole = len(table) > 1 and (sizes[0], *sizes[1:]) == (1, *table[1:])
+    first = tuple(numbers.collapsed_slice_dims) == (0,)
+    return whole and first and numbers.offset_dims[-1] == len(result) - 1
+
+
 def place(equation: Any) -> str:
     """Where in the person's own source the operation stands: ` in Block.__call__ (net.py:31)`."""
     traceback = getattr(equation.source_info, "traceback", None)

@@ -26,6 +26,7 @@ from mpnas.supernet.layout import (
     fixed,
     joined,
     per_channel,
+    picks_rows,
     place,
     stacked,
     tiled,
@@ -45,6 +46,10 @@ from mpnas.supernet.primitives import (
 from mpnas.supernet.values import Buffer, Contraction, Event, FloatProduct, Fold, Value
 
 ATTENTION = "attention of "  # begins the name under which `trace` calls an attention
+ENDLESS = (
+    "a while loop{} has no length that is known before it runs, so its work cannot be counted. "
+    "Use a loop of fixed length (jax.lax.scan, or fori_loop with constant bounds)."
+)
 VERBS = {"add": "added", "add_any": "added", "mul": "multiplied", "sub": "subtracted"}
 
 
@@ -109,7 +114,7 @@ class Reader:
             return operands
         active = [operand for operand in operands if operand.buffer is not None]
         if name == "while" and active:
-            raise _endless(place(equation))
+            raise UnsupportedOperationError(ENDLESS.format(place(equation)))
         if name == "gather" and active == operands[1:] and (looked := self._lookup(equation, operands)):
             return [looked]
         shapes = [tuple(v.aval.shape) for v in equation.outvars]
@@ -342,19 +347,13 @@ class Reader:
     def _lookup(self, equation: Any, operands: list[Value]) -> Value | None:
         """Rows of a table of parameters, picked by the input; None if this gather is something else."""
         table, indices = operands
-        numbers = equation.params["dimension_numbers"]
-        shape, sizes = equation.outvars[0].aval.shape, equation.params["slice_sizes"]
-        last = len(table.axes) - 1
-        rows_whole = tuple(sizes[1:]) == tuple(axis.size for axis in table.axes[1:]) and sizes[0] == 1
-        if (
-            table.view is None or last < 1 or not rows_whole
-            or tuple(numbers.collapsed_slice_dims) != (0,) or numbers.offset_dims[-1] != len(shape) - 1
-        ):
+        if table.view is None or not picks_rows(equation):
             return None
+        last = len(table.axes) - 1
         table.axes[0].freeze(f"rows are looked up{place(equation)}")
         freeze_all(table.axes[1:last], f"one of several axes of a looked-up row{place(equation)}")
-        kept = len(shape) - last
-        axes = (*self.channels.fresh(shape[:kept]), *table.axes[1:])
+        shape = equation.outvars[0].aval.shape
+        axes = (*self.channels.fresh(shape[: len(shape) - last]), *table.axes[1:])
         return self._contract(table, indices, "lookup", None, table.axes[last], 0, axes, place(equation))
 
     def _scan(self, equation: Any, operands: list[Value], times: int) -> list[Value]:
@@ -402,10 +401,3 @@ class Reader:
                 leaves = frozenset[str]().union(*(option.leaves for option in options))
                 results.append(Value(options[0].axes, leaves=leaves))
         return results
-
-
-def _endless(where: str) -> UnsupportedOperationError:
-    return UnsupportedOperationError(
-        f"a while loop{where} has no length that is known before it runs, so its work cannot be counted. "
-        "Use a loop of fixed length (jax.lax.scan, or fori_loop with constant bounds)."
-    )
