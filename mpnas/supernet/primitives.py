@@ -34,6 +34,11 @@ KEEPS_SIGN = {"add", "mul", "div", "min", "add_any", "sqrt", "cbrt", "floor", "c
               "reduce_window_min", "reduce_window_sum", "reduce_sum", "reduce_max", "reduce_min",
               "reduce_prod"} | CUMULATIVE | LAYOUT
 
+ENDLESS = (
+    "a while loop{} has no length that is known before it runs, so its work cannot be counted. "
+    "Use a loop of fixed length (jax.lax.scan, or fori_loop with constant bounds)."
+)
+
 
 def reduces(name: str, params: Mapping[str, Any]) -> bool:
     """Whether the primitive drops the dimensions in its parameter `axes`."""

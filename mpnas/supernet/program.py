@@ -37,6 +37,7 @@ from mpnas.supernet.primitives import (
     CALLS,
     CUMULATIVE,
     ELEMENTWISE,
+    ENDLESS,
     VIEWS,
     mixed_dimensions,
     reduces,
@@ -46,10 +47,6 @@ from mpnas.supernet.primitives import (
 from mpnas.supernet.values import Buffer, Contraction, Event, FloatProduct, Fold, Value
 
 ATTENTION = "attention of "  # begins the name under which `trace` calls an attention
-ENDLESS = (
-    "a while loop{} has no length that is known before it runs, so its work cannot be counted. "
-    "Use a loop of fixed length (jax.lax.scan, or fori_loop with constant bounds)."
-)
 VERBS = {"add": "added", "add_any": "added", "mul": "multiplied", "sub": "subtracted"}
 
 
