@@ -22,9 +22,11 @@ def fixed(channels: Channels, shape: Sequence[int]) -> Axes:
     return axes
 
 
-def view_axes(channels: Channels, name: str, equation: Any, axes: Axes, shape: tuple[int, ...]) -> Axes:
-    """Axes of the same numbers in another layout."""
-    params = equation.params
+def view_axes(
+    channels: Channels, equation: Any, axes: Axes, shape: tuple[int, ...], where: str
+) -> Axes:
+    """Axes of the same numbers in another layout; `where` tells the operation's place in words."""
+    name, params = equation.primitive.name, equation.params
     if name == "transpose":
         return tuple(axes[k] for k in params["permutation"])
     if name == "squeeze":
@@ -41,7 +43,7 @@ def view_axes(channels: Channels, name: str, equation: Any, axes: Axes, shape: t
                 result[target] = axes[source]
         return tuple(result)
     if name == "reshape":
-        return reshaped(channels, axes, shape, place(equation))
+        return reshaped(channels, axes, shape, where)
     return axes
 
 
@@ -55,9 +57,8 @@ def joined(
             for mine, theirs in zip(result, axes, strict=True):
                 if mine.size == theirs.size:
                     mine.join(theirs, why)
-    name = equation.primitive.name
-    mixed = mixed_dimensions(name, equation.params)
-    freeze_all((result[k] for k in mixed), f"mixed by {name}{place(equation)}")
+    mixed = mixed_dimensions(equation.primitive.name, equation.params)
+    freeze_all((result[k] for k in mixed), f"mixed by {why}")
     return result
 
 

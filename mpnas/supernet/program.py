@@ -65,6 +65,7 @@ class Reader:
         self.buffers: list[Buffer] = []
         self.folds: list[Fold] = []
         self.notes: list[str] = []
+        self._where = ""
         self._loops = 0
         self._attention: str | None = None
         self._products_in_attention = 0
@@ -86,7 +87,10 @@ class Reader:
                 return Value(axes, nonnegative=bool(np.all(variable.val >= 0)))
             return known[variable]
 
+        outer = self._where
         for equation in jaxpr.eqns:
+            # A called program knows its own frames only: what has none of them stands where it is called.
+            self._where = place(equation) or outer
             operands = [value(v) for v in equation.invars]
             results = self._apply(equation, operands, times)
             known.update(zip(equation.outvars, results, strict=True))
@@ -95,9 +99,8 @@ class Reader:
     def _apply(self, equation: Any, operands: list[Value], times: int) -> list[Value]:
         name = equation.primitive.name
         if name in CALLS:
-            keys = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-            inner = next(equation.params[key] for key in keys if key in equation.params)
-            called = str(equation.params.get("name"))
+            params, called = equation.params, str(equation.params.get("name"))
+            inner = next(params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params)
             return self._call(called, getattr(inner, "jaxpr", inner), operands, times)
         if name == "scan":
             return self._scan(equation, operands, times)
@@ -111,7 +114,7 @@ class Reader:
             return operands
         active = [operand for operand in operands if operand.buffer is not None]
         if name == "while" and active:
-            raise UnsupportedOperationError(ENDLESS.format(place(equation)))
+            raise UnsupportedOperationError(ENDLESS.format(self._where))
         if name == "gather" and active == operands[1:] and (looked := self._lookup(equation, operands)):
             return [looked]
         shapes = [tuple(v.aval.shape) for v in equation.outvars]
@@ -121,7 +124,7 @@ class Reader:
             return [self._elementwise(name, equation, operands, shapes[0])]
         if name in VIEWS:
             # The same memory, and still the same layer's output.
-            axes = view_axes(self.channels, name, equation, operands[0].axes, shapes[0])
+            axes = view_axes(self.channels, equation, operands[0].axes, shapes[0], self._where)
             return [dataclasses.replace(operands[0], axes=axes)]
         return self._rearrange(name, equation, operands, shapes)
 
@@ -141,13 +144,12 @@ class Reader:
         """A value that does not depend on the input: remember the leaves that it comes from."""
         leaves = frozenset[str]().union(*(operand.leaves for operand in operands))
         if name in VIEWS and len(operands) == 1:
-            axes = view_axes(self.channels, name, equation, operands[0].axes, shapes[0])
+            axes = view_axes(self.channels, equation, operands[0].axes, shapes[0], self._where)
             # Merged, split or repeated axes are no axes of the leaf: the result is no view of it.
             whole = {a for a in axes if a.size > 1} == {a for a in operands[0].axes if a.size > 1}
             return [dataclasses.replace(operands[0], axes=axes, view=operands[0].view if whole else None)]
         if name in ELEMENTWISE:
-            rows = [operand.axes for operand in operands]
-            results = [joined(self.channels, equation, rows, shapes[0], "combined elementwise")]
+            results = [joined(self.channels, equation, [o.axes for o in operands], shapes[0], name)]
         else:
             results = self._moved_axes(name, equation, operands, shapes)
         nonnegative = result_nonnegative(name, equation.params, [o.nonnegative for o in operands])
@@ -157,7 +159,7 @@ class Reader:
         self, name: str, equation: Any, operands: list[Value], shape: tuple[int, ...]
     ) -> Value:
         verb = VERBS.get(name, name)
-        axes = joined(self.channels, equation, [o.axes for o in operands], shape, f"{verb}{place(equation)}")
+        axes = joined(self.channels, equation, [o.axes for o in operands], shape, f"{verb}{self._where}")
         active = [o for o in operands if o.buffer is not None]
         rest = [o for o in operands if o.buffer is None]
         buffer = self.buffer(axes, f"{verb}#{len(self.buffers)}")
@@ -180,8 +182,7 @@ class Reader:
     ) -> list[Value]:
         """Reductions, concatenation, windows, and what is not understood: new memory."""
         if not understood(name, equation.params):
-            where = place(equation)
-            self.notes.append(f"operation '{name}'{where} is not understood; its channels are kept.")
+            self.notes.append(f"operation '{name}'{self._where} is not understood; its channels are kept.")
         results = self._moved_axes(name, equation, operands, shapes)
         nonnegative = result_nonnegative(name, equation.params, [o.nonnegative for o in operands])
         return [self._written(name, operands, axes, nonnegative) for axes in results]
@@ -197,7 +198,7 @@ class Reader:
         self, name: str, equation: Any, operands: list[Value], shapes: list[tuple[int, ...]]
     ) -> list[tuple[Axis, ...]]:
         """Axes of each result of an operation that is neither elementwise nor a view."""
-        params, where = equation.params, place(equation)
+        params, where = equation.params, self._where
         if name == "iota":
             return [fixed(self.channels, shape) for shape in shapes]
         if not understood(name, params):
@@ -239,7 +240,7 @@ class Reader:
         axes[numbers.out_spec[1]] = out_axis
         taps = math.prod(kernel.axes[k].size for k in numbers.rhs_spec[1:])
         macs = math.prod(shape) * taps // math.prod(equation.params["lhs_dilation"]) * times
-        where = place(equation)
+        where = self._where
         freeze_all((image.axes[k] for k in numbers.lhs_spec[2:]), f"positions of a convolution{where}")
         freeze_all((axes[k] for k in numbers.out_spec[2:]), f"positions of a convolution{where}")
         if groups == 1:
@@ -263,8 +264,7 @@ class Reader:
 
     def _dot(self, equation: Any, operands: list[Value], times: int) -> Value:
         (left_c, right_c), (left_b, right_b) = equation.params["dimension_numbers"]
-        left, right = operands
-        where = place(equation)
+        left, right, where = *operands, self._where
         join_all((left.axes[k] for k in left_c), (right.axes[k] for k in right_c), f"multiplied{where}")
         join_all((left.axes[k] for k in left_b), (right.axes[k] for k in right_b), f"multiplied{where}")
         free = [a for k, a in enumerate(left.axes) if k not in (*left_c, *left_b)]
@@ -347,11 +347,11 @@ class Reader:
         if table.view is None or not picks_rows(equation):
             return None
         last = len(table.axes) - 1
-        table.axes[0].freeze(f"rows are looked up{place(equation)}")
-        freeze_all(table.axes[1:last], f"one of several axes of a looked-up row{place(equation)}")
+        table.axes[0].freeze(f"rows are looked up{self._where}")
+        freeze_all(table.axes[1:last], f"one of several axes of a looked-up row{self._where}")
         shape = equation.outvars[0].aval.shape
         axes = (*self.channels.fresh(shape[: len(shape) - last]), *table.axes[1:])
-        return self._contract(table, indices, "lookup", None, table.axes[last], 0, axes, place(equation))
+        return self._contract(table, indices, "lookup", None, table.axes[last], 0, axes, self._where)
 
     def _scan(self, equation: Any, operands: list[Value], times: int) -> list[Value]:
         params = equation.params

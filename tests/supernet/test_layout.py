@@ -31,7 +31,7 @@ def seen(function, shape):
     channels = Channels()
     axes = channels.fresh(shape)
     equation = equation_of(function, shape)
-    after = view_axes(channels, equation.primitive.name, equation, axes, equation.outvars[0].aval.shape)
+    after = view_axes(channels, equation, axes, equation.outvars[0].aval.shape, " in f")
     return axes, after
 
 
@@ -67,8 +67,8 @@ def test_elementwise_operations_line_equal_sizes_up_and_let_others_broadcast():
 def test_sums_along_an_axis_freeze_it_alone():
     channels = Channels()
     equation = equation_of(lambda x: jax.lax.cumsum(x, axis=1), (2, 6))
-    result = joined(channels, equation, [channels.fresh((2, 6))], (2, 6), "cumsum")
-    assert result[0].frozen is None and result[1].frozen.startswith("mixed by cumsum in ")
+    result = joined(channels, equation, [channels.fresh((2, 6))], (2, 6), "cumsum in f")
+    assert result[0].frozen is None and result[1].frozen == "mixed by cumsum in f"
 
 
 def test_a_concatenation_is_one_row_of_all_channels():

@@ -74,6 +74,20 @@ def test_channels_that_pass_one_by_one_can_go(between):
     assert work.groups["first/channels"].frozen is None and work.notes == ()
 
 
+def test_what_stands_in_a_called_program_has_the_place_of_its_call():
+    # jnp.einsum and jax.image.resize are compiled programs of JAX's own.
+    net = Net(lambda net, x: net.head(jnp.einsum("bi,bj->bi", net.first(x), x)), first=linear(4, 6),
+              head=linear(6, 2))
+    assert trace(net, rows()).products[0].path.startswith("<lambda> (test_program.py:")
+
+    def call(net, x):
+        small = jax.image.resize(net.first(x), (x.shape[0], 3, 3, 4), "nearest")
+        return net.head(small.mean((1, 2)))
+
+    work = trace(Net(call, first=conv(3, 4), head=linear(4, 2)), images())
+    assert "'gather', which is not understood in call (test_prog" in work.groups["first/channels"].frozen
+
+
 def test_what_is_not_understood_is_noted_with_its_place():
     (note,) = trace(two_layers(lambda x: jax.lax.top_k(x, 6)[0]), rows()).notes
     assert note.startswith("operation 'top_k' in ") and "(test_program.py:" in note
