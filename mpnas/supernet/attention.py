@@ -61,7 +61,7 @@ def readable(module: Any) -> bool:
     return (
         isinstance(module, nnx.MultiHeadAttention)
         and module.attention_fn is nnx.dot_product_attention
-        and module.query.kernel[...].shape[-2] == module.key.kernel[...].shape[-2]
+        and module.num_heads == module.num_kv_heads
     )
 
 
