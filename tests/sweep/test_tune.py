@@ -1,4 +1,4 @@
-"""Tests of mpnas/sweep/tune.py."""
+"""Tests of mpnas/sweep/tune/."""
 
 import json
 import os
@@ -14,10 +14,12 @@ import tiny_plan
 from tiny_plan import FLOAT, HERE, SEARCH, UNIFORM, run_folder
 
 from mpnas.errors import ConfigError
-from mpnas.sweep import tune as tune_file
+from mpnas.sweep.attempt import Fenced
 from mpnas.sweep.collect import records_of
 from mpnas.sweep.plan import load_plan
-from mpnas.sweep.tune import Outcome, Resources, has_result, run_pending, worker_environment
+from mpnas.sweep.tune import Outcome, Resources, drive, has_result, run_pending, session
+from mpnas.sweep.tune.session import worker_environment
+from mpnas.sweep.tune.worker import on_worker as run_on_worker
 
 SLOW = {
     "data": "slow_digits:batches", "references": {"uniform": [8], "random": False},
@@ -192,16 +194,16 @@ def test_sweep_survives_what_can_happen_to_it(tmp_path, start, monkeypatch):
 
 
 def test_finished_run_needs_no_ray(finished, monkeypatch):
-    monkeypatch.setattr(tune_file, "_start", None)
+    monkeypatch.setattr(session, "start_local", None)
     assert run_pending(finished, Resources(cpus=1)) == Outcome()
 
 
 @pytest.fixture
 def without_ray(monkeypatch):
-    """Runs of `_fit` that are noted down instead of made, in an environment that is given back."""
+    """Runs of `fit` that are noted down instead of made, in an environment that is given back."""
     waves = []
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr(tune_file, "_start", lambda *_: None)
+    monkeypatch.setattr(session, "start_local", lambda *_: None)
     monkeypatch.setattr("ray.shutdown", lambda: None)
 
     def fit(action=lambda wave: None):
@@ -210,7 +212,7 @@ def without_ray(monkeypatch):
             assert oct(private.stat().st_mode & 0o777) == "0o700"
             return action(wave)
 
-        monkeypatch.setattr(tune_file, "_fit", instead)
+        monkeypatch.setattr(drive, "fit", instead)
         return waves
 
     return fit
@@ -279,7 +281,7 @@ def test_worker_is_pinned_to_the_threads_of_the_plan(monkeypatch):
 
 @pytest.fixture
 def on_worker(tmp_path, monkeypatch):
-    """`_on_worker` in this process, with a trial that does as it is told; returns the trial's folder."""
+    """`on_worker` in this process, with a trial that does as it is told; returns the trial's folder."""
     monkeypatch.setattr("ray.tune.report", lambda row: None)
     monkeypatch.setenv("MPNAS_NO_COMPILE_CACHE", "1")
 
@@ -288,7 +290,7 @@ def on_worker(tmp_path, monkeypatch):
             return action()
 
         monkeypatch.setattr("mpnas.sweep.trial.run_trial", instead)
-        tune_file._on_worker({"folder": str(tmp_path), "trial": FLOAT})
+        run_on_worker({"folder": str(tmp_path), "trial": FLOAT})
 
     return run, tmp_path / "trials" / FLOAT
 
@@ -317,5 +319,5 @@ def test_defect_is_left_with_its_traceback_and_tried_again(on_worker):
 
 def test_fenced_attempt_leaves_no_words_in_a_folder_that_is_not_its_own(on_worker):
     run, home = on_worker
-    run(raising(tune_file.Fenced("a newer attempt has started.")))
+    run(raising(Fenced("a newer attempt has started.")))
     assert not home.exists()
