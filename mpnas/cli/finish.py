@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from mpnas.cli.exits import INTERRUPTED, SOME_FAILED, SWEEP_FAILED, stop
-from mpnas.cli.hold import held
 from mpnas.cli.live import sweep_display
 from mpnas.cli.options import processors
 from mpnas.cli.printing import short, show
@@ -16,8 +15,10 @@ from mpnas.pareto import pick, save
 from mpnas.report import front_table, gap_warnings, reference_table, rejected_table, verdict
 from mpnas.report.plots import bits_png, front_png
 from mpnas.sweep.collect import front_of
+from mpnas.sweep.folder import has_result, outline_of
+from mpnas.sweep.hold import held
 from mpnas.sweep.plan import Plan
-from mpnas.sweep.tune import Resources, has_result, run_pending
+from mpnas.sweep.tune import Resources, run_pending
 from mpnas.sweep.watch import Reader, Watch
 
 
@@ -32,7 +33,7 @@ def finish(folder: Path, plan: Plan, cpus: int | None) -> None:
     # Ray's daemons are forked and at once replaced by other programs, so JAX's threads are not missed.
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
     with held(folder):
-        with sweep_display() as display, Watch(Reader(folder, plan), display):
+        with sweep_display() as display, Watch(Reader(folder, outline_of(folder)), display):
             outcome = run_pending(folder, Resources(cpus=cpus or processors()))
         again = f"Go on with: mpnas resume {short(folder)}"
         if outcome.interrupted:

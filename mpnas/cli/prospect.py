@@ -17,10 +17,10 @@ from mpnas.errors import BudgetError, ConfigError
 from mpnas.pareto.summary import budget_text
 from mpnas.report.tables import amount_text, table_of
 from mpnas.space import Space
+from mpnas.sweep.folder import has_result
 from mpnas.sweep.plan import Plan
 from mpnas.sweep.point import float_model
 from mpnas.sweep.trial import bench_of
-from mpnas.sweep.tune import has_result
 from mpnas.sweep.worker import prepare
 
 

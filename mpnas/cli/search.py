@@ -7,7 +7,6 @@ import click
 
 from mpnas.cli.exits import INTERRUPTED, SOME_FAILED, stop
 from mpnas.cli.finish import print_front, write_front
-from mpnas.cli.hold import held
 from mpnas.cli.live import trial_display
 from mpnas.cli.options import (
     absolute,
@@ -28,6 +27,7 @@ from mpnas.errors import ConfigError, nearest
 from mpnas.report import bits_table
 from mpnas.sweep.collect import front_of
 from mpnas.sweep.config import controller_of, experiment_of, read_experiment
+from mpnas.sweep.hold import held
 from mpnas.sweep.plan import load_plan, plan_of, save_plan
 from mpnas.sweep.trial import run_trial
 

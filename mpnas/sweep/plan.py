@@ -7,7 +7,6 @@ experiment, means the same trials in the same folders. `plan.json` is written on
 import dataclasses
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,8 @@ from typing import Any
 
 from mpnas.errors import ConfigError, RunFolderError, nearest
 from mpnas.sweep.config import Experiment, controller_of, read_experiment
+from mpnas.sweep.folder import PLAN_SCHEMA, plan_document, write_json
 from mpnas.train import length_of
-
-PLAN_SCHEMA = "mpnas.plan/1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +85,22 @@ class Plan:
             return 0
         controller = controller_of(self.experiment.controllers[spec.controller])[1]
         return length_of(controller, self.experiment.recipe.search)
+
+    def stages(self, spec: TrialSpec) -> dict[str, int]:
+        """Stage -> steps of a trial (evaluations, where a search tries assignments), in running order."""
+        recipe = self.experiment.recipe
+        if spec.kind == "float":
+            trained = recipe.float if self.experiment.weights is None else None
+            return {} if trained is None else {"float": trained.steps}
+        searched = {"search": self.search_steps(spec)} if spec.kind == "search" else {}
+        return searched | {"retrain": recipe.retrain.steps}
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The trials as `plan.json` lists them."""
+        return [
+            {"id": spec.id, "kind": spec.kind, "budget": dict(spec.budget), "stages": self.stages(spec)}
+            for spec in self.trials
+        ]
 
 
 def plan_of(
@@ -169,7 +183,7 @@ def save_plan(plan: Plan, folder: Path) -> None:
         "experiment": plan.table,
         "threads": plan.threads,
         "data_dir": plan.data_dir,
-        "trials": [trial.id for trial in plan.trials],
+        "trials": plan.listed(),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,24 +200,7 @@ def load_plan(folder: Path) -> Plan:
     Raises:
       RunFolderError: no plan there, or one that this version cannot read.
     """
-    path = folder / "plan.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunFolderError(
-            f"{folder} is no run folder: it has no readable plan.json ({error.strerror}). "
-            "Start one with mpnas sweep."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise RunFolderError(
-            f"{path} is not JSON: {error}. The run cannot be resumed; start it anew."
-        ) from error
-    if not isinstance(document, dict) or document.get("schema") != PLAN_SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        raise RunFolderError(
-            f"{path} has schema {found!r}, this version reads '{PLAN_SCHEMA}'. "
-            "Use the version of mpnas that wrote it."
-        )
+    path, document = folder / "plan.json", plan_document(folder)
     try:
         table = document["experiment"]
         experiment = read_experiment(table, str(path))
@@ -211,7 +208,7 @@ def load_plan(folder: Path) -> Plan:
         if threads < 1 or not isinstance(data_dir, str | None):
             raise ValueError(f"threads = {threads}, data_dir = {data_dir!r}")
         plan = plan_of(table, experiment, threads=threads, data_dir=data_dir)
-        names = document["trials"]
+        names = [row["id"] for row in document["trials"]]
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path} is damaged: {error!r}. Start the run anew.") from error
     if names != [trial.id for trial in plan.trials]:
@@ -219,20 +216,6 @@ def load_plan(folder: Path) -> Plan:
             f"{path} lists other trials than its experiment has here. Use the version of mpnas that wrote it."
         )
     return plan
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Write JSON so that a reader, or a full disk, never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(document, file, allow_nan=False, sort_keys=True, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _difference(old: Plan, new: Plan) -> str:

@@ -20,8 +20,9 @@ from mpnas.pareto.artifacts import digest, inside
 from mpnas.space import Assignment
 from mpnas.supernet import Parts, Supernet, attach
 from mpnas.sweep.config import Experiment, read_experiment
+from mpnas.sweep.folder import write_json
 from mpnas.sweep.named import data_of, load_weights, model_of
-from mpnas.sweep.plan import Plan, load_plan, write_json
+from mpnas.sweep.plan import Plan, load_plan
 from mpnas.sweep.table import override
 from mpnas.sweep.trial import REPORTS, Bench, bench_of
 from mpnas.train import (

@@ -35,8 +35,9 @@ from mpnas.supernet import Parts, Supernet, attach
 from mpnas.sweep.attempt import Fenced, claim, cut_metrics, newest
 from mpnas.sweep.config import Experiment, controller_of, read_experiment, rules_of
 from mpnas.sweep.costs import check_costs, costs_of
+from mpnas.sweep.folder import write_json
 from mpnas.sweep.named import data_of, load_weights, model_of, refuse_outputs
-from mpnas.sweep.plan import Plan, TrialSpec, load_plan, write_json
+from mpnas.sweep.plan import Plan, TrialSpec, load_plan
 from mpnas.train import (
     Checkpoints,
     Hooks,

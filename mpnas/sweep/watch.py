@@ -7,16 +7,17 @@ they run, `result.json` when they are over. Reading needs no Ray, so a run of an
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from mpnas.sweep.attempt import newest
-from mpnas.sweep.plan import Plan, TrialSpec
+from mpnas.sweep.folder import Listed, Outline, home_of, read_json
 
 COST = "weight_bytes"
 State = Literal["waiting", "running", "done", "failed"]
@@ -61,27 +62,28 @@ class Status:
 
 
 class Reader:
-    """Reads the statuses of a run; attempts that exist already belong to the past.
+    """Reads the statuses of a run.
 
     Args:
       folder: The run folder.
-      plan: Its plan.
+      outline: What its plan says.
+      since: Attempts that started at this time or later, in seconds since the epoch, are running; by
+        default those that start from now on.
     """
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
-        self.plan = plan
-        self._homes = {spec.id: folder / "trials" / spec.id for spec in plan.trials}
-        self._before = {name: _attempts(home) for name, home in self._homes.items()}
+    def __init__(self, folder: Path, outline: Outline, since: float | None = None) -> None:
+        self.outline, self._since = outline, since
+        self._homes = {spec.id: home_of(folder, spec.id) for spec in outline.trials}
+        self._before = {} if since is not None else {n: _attempts(h) for n, h in self._homes.items()}
         self._over: dict[str, Status] = {}
 
     def look(self) -> tuple[Status, ...]:
         """The status of every trial, in the order of the plan."""
-        return tuple(self._over.get(spec.id) or self._status(spec) for spec in self.plan.trials)
+        return tuple(self._over.get(spec.id) or self._status(spec) for spec in self.outline.trials)
 
-    def _status(self, spec: TrialSpec) -> Status:
-        home, stages = self._homes[spec.id], stages_of(self.plan, spec)
-        steps = sum(stages.values())
-        result = _json(home / "result.json")
+    def _status(self, spec: Listed) -> Status:
+        home, steps = self._homes[spec.id], spec.steps
+        result = read_json(home / "result.json")
         if result is not None:
             # A result is written once and never changes.
             try:
@@ -92,23 +94,18 @@ class Reader:
             self._over[spec.id] = status
             return status
         rows = _rows(home / "metrics.jsonl")
-        running = _attempts(home) > self._before[spec.id]
+        running = self._running(spec.id)
         status = Status(spec.id, "running" if running else "waiting", steps=steps)
         with contextlib.suppress(AttributeError, TypeError, ValueError):  # damaged rows tell nothing
-            status = dataclasses.replace(status, **_progress(rows, stages)) if rows else status
+            status = dataclasses.replace(status, **_progress(rows, spec.stages)) if rows else status
         if running and (words := _words(home)) is not None:
             status = dataclasses.replace(status, state="failed", reason=words)
         return status
 
-
-def stages_of(plan: Plan, spec: TrialSpec) -> dict[str, int]:
-    """Stage -> steps of a trial (evaluations, where a search tries assignments), in the order of running."""
-    recipe = plan.experiment.recipe
-    if spec.kind == "float":
-        trained = recipe.float if plan.experiment.weights is None else None
-        return {} if trained is None else {"float": trained.steps}
-    searched = {"search": plan.search_steps(spec)} if spec.kind == "search" else {}
-    return searched | {"retrain": recipe.retrain.steps}
+    def _running(self, trial: str) -> bool:
+        if self._since is None:
+            return _attempts(self._homes[trial]) > self._before[trial]
+        return (_started(self._homes[trial]) or -math.inf) >= self._since
 
 
 def _finished(name: str, steps: int, result: Row) -> Status:
@@ -126,7 +123,7 @@ def _finished(name: str, steps: int, result: Row) -> Status:
     )
 
 
-def _progress(rows: list[Row], stages: dict[str, int]) -> Row:
+def _progress(rows: list[Row], stages: Mapping[str, int]) -> Row:
     last = rows[-1]
     stage, step = str(last["stage"]), int(last["stage_step"])
     names = list(stages)
@@ -166,24 +163,23 @@ def _attempts(home: Path) -> int:
         return 0
 
 
+def _started(home: Path) -> float | None:
+    """When the newest attempt started, in seconds since the epoch; None before the first."""
+    try:
+        return max((entry.stat().st_mtime for entry in os.scandir(home / "attempts")), default=None)
+    except OSError:
+        return None
+
+
 def _words(home: Path) -> str | None:
     """The error in which the newest attempt ended; None while it runs."""
-    error = home / "error.txt"
+    error, started = home / "error.txt", _started(home)
     try:
-        started = max(entry.stat().st_mtime_ns for entry in os.scandir(home / "attempts"))
-        if error.stat().st_mtime_ns < started:
+        if started is None or error.stat().st_mtime < started:
             return None  # of an earlier attempt
         return error.read_text(encoding="utf-8").strip() or None
     except (OSError, ValueError):
         return None
-
-
-def _json(path: Path) -> Row | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _rows(path: Path) -> list[Row]:

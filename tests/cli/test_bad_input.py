@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from mpnas.cli.hold import held
+from mpnas.sweep.hold import held
 
 
 @pytest.fixture

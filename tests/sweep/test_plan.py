@@ -11,7 +11,8 @@ from tiny_plan import plan, table
 
 from mpnas.errors import ConfigError, RunFolderError
 from mpnas.sweep.config import experiment_of, read_experiment
-from mpnas.sweep.plan import load_plan, plan_of, save_plan, write_json
+from mpnas.sweep.folder import write_json
+from mpnas.sweep.plan import load_plan, plan_of, save_plan
 
 SAFE = re.compile(r"[A-Za-z0-9_.=+-]+")
 
@@ -199,7 +200,7 @@ def damaged(folder, change):
 @pytest.mark.parametrize("change, words", [
     (lambda d: json.dumps(d)[:100], "plan.json is not JSON: .* start it anew"),
     (lambda d: "", "plan.json is not JSON"),
-    (lambda d: "[]", "has schema 'list', this version reads 'mpnas.plan/1'"),
+    (lambda d: "[]", "has schema 'list', this version reads 'mpnas.plan/2'"),
     (lambda d: json.dumps(d | {"schema": "mpnas.plan/9"}), "has schema 'mpnas.plan/9'"),
     (lambda d: json.dumps({k: v for k, v in d.items() if k != "experiment"}), "is damaged: KeyError"),
     (lambda d: json.dumps({k: v for k, v in d.items() if k != "trials"}), "is damaged: KeyError"),

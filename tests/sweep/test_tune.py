@@ -16,8 +16,9 @@ from tiny_plan import FLOAT, HERE, SEARCH, UNIFORM, run_folder
 from mpnas.errors import ConfigError
 from mpnas.sweep.attempt import Fenced
 from mpnas.sweep.collect import records_of
+from mpnas.sweep.folder import has_result
 from mpnas.sweep.plan import load_plan
-from mpnas.sweep.tune import Outcome, Resources, drive, has_result, run_pending, session
+from mpnas.sweep.tune import Outcome, Resources, drive, run_pending, session
 from mpnas.sweep.tune.session import worker_environment
 from mpnas.sweep.tune.worker import on_worker as run_on_worker
 

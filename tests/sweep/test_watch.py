@@ -1,30 +1,25 @@
 """Tests of mpnas/sweep/watch.py."""
 
 import json
+import math
 import os
 import threading
 
 import pytest
 
-from mpnas.sweep.config import read_experiment
-from mpnas.sweep.plan import plan_of
-from mpnas.sweep.watch import Pace, Reader, Status, Watch, pace_of, stages_of
+from mpnas.sweep.folder import Listed, Outline
+from mpnas.sweep.watch import Pace, Reader, Status, Watch, pace_of
 
-TABLE = {
-    "name": "watched", "model": "mlp", "data": "digits", "controllers": ["gumbel"],
-    "budgets": [{"weight_bytes": 0.5}],
-    "space": {"rules": [{"match": "*", "weights": [2, 8]}]},
-    "references": {"uniform": [8], "random": False},
-    "recipe": {
-        "float": {"steps": 100}, "search": {"steps": 40, "arch": {"lr": 0.1}}, "retrain": {"steps": 60},
-    },
-}
 FLOAT, UNIFORM, SEARCH = "float-s0", "uniform8-s0", "gumbel-weight_bytes=0.5-s0"
 
 
 @pytest.fixture
-def plan():
-    return plan_of(TABLE, read_experiment(TABLE, "the table"))
+def outline():
+    return Outline("watched", (
+        Listed(FLOAT, "float", {"float": 100}, {}),
+        Listed(UNIFORM, "uniform", {"retrain": 60}, {}),
+        Listed(SEARCH, "search", {"search": 40, "retrain": 60}, {"weight_bytes": 0.5}),
+    ))
 
 
 def attempt(folder, trial, number):
@@ -47,30 +42,30 @@ def of(statuses, trial):
     return next(status for status in statuses if status.id == trial)
 
 
-def test_before_the_run_every_trial_waits(tmp_path, plan):
-    statuses = Reader(tmp_path, plan).look()
+def test_before_the_run_every_trial_waits(tmp_path, outline):
+    statuses = Reader(tmp_path, outline).look()
     assert [status.id for status in statuses] == [FLOAT, UNIFORM, SEARCH]
     assert {status.state for status in statuses} == {"waiting"}
     assert [status.steps for status in statuses] == [100, 60, 100]
 
 
-def test_a_trial_runs_from_its_first_attempt(tmp_path, plan):
-    reader = Reader(tmp_path, plan)
+def test_a_trial_runs_from_its_first_attempt(tmp_path, outline):
+    reader = Reader(tmp_path, outline)
     attempt(tmp_path, FLOAT, 1)
     assert of(reader.look(), FLOAT) == Status(FLOAT, "running", steps=100)
 
 
-def test_an_attempt_of_the_past_is_not_running(tmp_path, plan):
+def test_an_attempt_of_the_past_is_not_running(tmp_path, outline):
     wrote(attempt(tmp_path, FLOAT, 1), row("float", 20, 100, 5.0))
-    reader = Reader(tmp_path, plan)
+    reader = Reader(tmp_path, outline)
     status = of(reader.look(), FLOAT)
     assert (status.state, status.step) == ("waiting", 20)
     attempt(tmp_path, FLOAT, 2)
     assert of(reader.look(), FLOAT).state == "running"
 
 
-def test_a_search_has_its_costs_and_the_steps_of_all_its_stages(tmp_path, plan):
-    reader, home = Reader(tmp_path, plan), attempt(tmp_path, SEARCH, 1)
+def test_a_search_has_its_costs_and_the_steps_of_all_its_stages(tmp_path, outline):
+    reader, home = Reader(tmp_path, outline), attempt(tmp_path, SEARCH, 1)
     costs = {"expected_costs": {"weight_bytes": 900.5}, "discrete_costs": {"weight_bytes": 1000.0}}
     wrote(home, row("search", 10, 40, 3.0, **costs), row("search", 20, 40, 5.0, **costs))
     status = of(reader.look(), SEARCH)
@@ -82,21 +77,21 @@ def test_a_search_has_its_costs_and_the_steps_of_all_its_stages(tmp_path, plan):
     assert (status.stage, status.step, status.expected) == ("retrain", 70, None)
 
 
-def test_a_half_written_line_is_left_for_the_next_look(tmp_path, plan):
-    reader, home = Reader(tmp_path, plan), attempt(tmp_path, FLOAT, 1)
+def test_a_half_written_line_is_left_for_the_next_look(tmp_path, outline):
+    reader, home = Reader(tmp_path, outline), attempt(tmp_path, FLOAT, 1)
     wrote(home, row("float", 20, 100, 5.0), tail='{"stage": "float", "stage_st')
     assert of(reader.look(), FLOAT).step == 20
 
 
 @pytest.mark.parametrize("text", ["", "null\n", "[]\n", '{"stage": "float"}\n', "\x00\n"])
-def test_rows_that_say_nothing_are_passed_over(tmp_path, plan, text):
-    reader, home = Reader(tmp_path, plan), attempt(tmp_path, FLOAT, 1)
+def test_rows_that_say_nothing_are_passed_over(tmp_path, outline, text):
+    reader, home = Reader(tmp_path, outline), attempt(tmp_path, FLOAT, 1)
     (home / "metrics.jsonl").write_text(text)
     assert of(reader.look(), FLOAT).step == 0
 
 
-def test_a_result_ends_a_trial(tmp_path, plan):
-    reader, home = Reader(tmp_path, plan), attempt(tmp_path, SEARCH, 1)
+def test_a_result_ends_a_trial(tmp_path, outline):
+    reader, home = Reader(tmp_path, outline), attempt(tmp_path, SEARCH, 1)
     (home / "result.json").write_text(json.dumps({
         "status": "done", "stage": "retrained", "costs": {"weight_bytes": 990.0},
         "metrics": {"accuracy": 0.9, "test_accuracy": 0.8}, "seconds": {"total": 4.0}, "reason": None,
@@ -108,16 +103,16 @@ def test_a_result_ends_a_trial(tmp_path, plan):
     )
 
 
-def test_a_failed_result_has_its_reason(tmp_path, plan):
-    reader, home = Reader(tmp_path, plan), attempt(tmp_path, SEARCH, 1)
+def test_a_failed_result_has_its_reason(tmp_path, outline):
+    reader, home = Reader(tmp_path, outline), attempt(tmp_path, SEARCH, 1)
     (home / "result.json").write_text(json.dumps({"status": "failed", "reason": "not finite."}))
     status = of(reader.look(), SEARCH)
     assert (status.state, status.reason) == ("failed", "not finite.")
 
 
-def test_an_error_ends_the_attempt_that_wrote_it_and_no_later_one(tmp_path, plan):
+def test_an_error_ends_the_attempt_that_wrote_it_and_no_later_one(tmp_path, outline):
     home = attempt(tmp_path, FLOAT, 1)
-    reader = Reader(tmp_path, plan)
+    reader = Reader(tmp_path, outline)
     attempt(tmp_path, FLOAT, 2)
     (home / "error.txt").write_text("the data are gone.\n")
     os.utime(home / "error.txt", (2e9, 2e9))
@@ -128,12 +123,13 @@ def test_an_error_ends_the_attempt_that_wrote_it_and_no_later_one(tmp_path, plan
     assert of(reader.look(), FLOAT).state == "running"
 
 
-def test_an_experiment_with_weights_trains_no_float_network(plan):
-    table = TABLE | {"weights": "float.npz"}
-    pretrained = plan_of(table, read_experiment(table, "the table"))
-    assert stages_of(pretrained, pretrained.trial(FLOAT)) == {}
-    assert stages_of(plan, plan.trial(UNIFORM)) == {"retrain": 60}
-    assert stages_of(plan, plan.trial(SEARCH)) == {"search": 40, "retrain": 60}
+def test_a_watch_from_elsewhere_tells_attempts_of_the_living_run_from_earlier_ones(tmp_path, outline):
+    for trial, started in ((FLOAT, 100.0), (UNIFORM, 200.0)):
+        home = attempt(tmp_path, trial, 1)
+        os.utime(home / "attempts" / "1", (started, started))
+    states = [status.state for status in Reader(tmp_path, outline, since=150.0).look()]
+    assert states == ["waiting", "running", "waiting"]
+    assert {status.state for status in Reader(tmp_path, outline, since=math.inf).look()} == {"waiting"}
 
 
 def test_the_pace_leaves_out_other_stages_and_other_attempts():
@@ -146,7 +142,7 @@ def test_the_pace_leaves_out_other_stages_and_other_attempts():
     assert pace_of(rows[:1]) is None
 
 
-def test_a_watch_shows_until_it_is_left_and_once_more(tmp_path, plan):
+def test_a_watch_shows_until_it_is_left_and_once_more(tmp_path, outline):
     seen, twice = [], threading.Event()
 
     def show(statuses):
@@ -154,7 +150,7 @@ def test_a_watch_shows_until_it_is_left_and_once_more(tmp_path, plan):
         if len(seen) == 2:
             twice.set()
 
-    with Watch(Reader(tmp_path, plan), show, every=0.01):
+    with Watch(Reader(tmp_path, outline), show, every=0.01):
         assert twice.wait(10)
         home = attempt(tmp_path, FLOAT, 1)
         (home / "result.json").write_text('{"status": "done"}')
@@ -162,15 +158,19 @@ def test_a_watch_shows_until_it_is_left_and_once_more(tmp_path, plan):
     assert not any(t.name == "mpnas-watch" for t in threading.enumerate())
 
 
-def test_a_closed_output_ends_the_showing_and_not_the_run(tmp_path, plan):
+def test_a_closed_output_ends_the_showing_and_not_the_run(tmp_path, outline):
+    looked = threading.Event()
+
     def show(statuses):
+        looked.set()
         raise BrokenPipeError
 
-    with Watch(Reader(tmp_path, plan), show, every=0.01):
-        pass
+    with Watch(Reader(tmp_path, outline), show, every=0.01):
+        assert looked.wait(10)
+    assert not any(t.name == "mpnas-watch" for t in threading.enumerate())
 
 
-def test_a_run_is_summed_up(plan):
+def test_a_run_is_summed_up():
     statuses = (Status("a", "done", step=10, steps=10), Status("b", "failed", step=10, steps=10),
                 Status("c", "running", step=5, steps=20))
     overall = Pace(lambda: 0.0).overall(statuses)
@@ -179,13 +179,13 @@ def test_a_run_is_summed_up(plan):
 
 
 @pytest.mark.parametrize("change", [{"metrics": 3}, {"seconds": None}, {"costs": []}])
-def test_a_damaged_result_is_a_failed_trial(tmp_path, plan, change):
+def test_a_damaged_result_is_a_failed_trial(tmp_path, outline, change):
     home = attempt(tmp_path, FLOAT, 1)
     (home / "result.json").write_text(json.dumps({"status": "done"} | change))
-    status = of(Reader(tmp_path, plan).look(), FLOAT)
+    status = of(Reader(tmp_path, outline).look(), FLOAT)
     assert (status.state, status.reason) == ("failed", "its result.json is damaged")
 
 
-def test_damaged_rows_tell_nothing(tmp_path, plan):
+def test_damaged_rows_tell_nothing(tmp_path, outline):
     wrote(attempt(tmp_path, FLOAT, 1), row("float", "x", 100, None))
-    assert of(Reader(tmp_path, plan).look(), FLOAT).step == 0
+    assert of(Reader(tmp_path, outline).look(), FLOAT).step == 0

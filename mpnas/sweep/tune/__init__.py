@@ -5,7 +5,7 @@ over the ids without a result. `drive` goes through the waves of a plan, `sessio
 Tune run, `worker` what its processes do, `stop` the signals.
 """
 
-from mpnas.sweep.tune.drive import has_result, run_pending
+from mpnas.sweep.tune.drive import run_pending
 from mpnas.sweep.tune.resources import Outcome, Resources
 
-__all__ = ["Outcome", "Resources", "has_result", "run_pending"]
+__all__ = ["Outcome", "Resources", "run_pending"]

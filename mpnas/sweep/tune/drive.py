@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mpnas.sweep.folder import has_result
 from mpnas.sweep.plan import Plan, TrialSpec, load_plan
 from mpnas.sweep.tune.fit import fit
 from mpnas.sweep.tune.resources import Outcome, Resources
@@ -40,8 +41,3 @@ def waves_of(folder: Path, plan: Plan) -> list[list[TrialSpec]]:
     """Trials without a result: float networks, then those that start from them."""
     pending = [trial for trial in plan.trials if not has_result(folder, trial.id)]
     return [[t for t in pending if (t.kind == "float") is first] for first in (True, False)]
-
-
-def has_result(folder: Path, trial_id: str) -> bool:
-    """Whether a trial is over."""
-    return (folder / "trials" / trial_id / "result.json").exists()
