@@ -20,6 +20,10 @@ VERBS = {
     "retrain": "Train the network of one point again.",
     "sweep": "Run every trial of an experiment and draw its front.",
     "resume": "Finish an interrupted run and draw its front.",
+    "status": "Show how a run stands; needs no JAX.",
+    "list": "List the runs in a folder.",
+    "stop": "Ask a living run to end; it can be resumed.",
+    "clean": "Remove what a run can do without.",
     "pareto": "Show, check or pick from a front; needs no JAX.",
     "eval": "Measure trained weights, or check a point against its file.",
 }

@@ -6,7 +6,7 @@ Results go to stdout, so that `mpnas sweep digits > report.txt` shows its progre
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -19,11 +19,12 @@ from rich.text import Text
 
 from mpnas.cli.printing import duration
 from mpnas.report.tables import amount_text, table_of
+from mpnas.sweep.standing import standing_of
 from mpnas.sweep.watch import Overall, Pace, Status
 
 LINE_EVERY = 15.0  # seconds between two lines of progress where there is no terminal
-STYLES = {"running": "bold", "waiting": "dim", "done": "green", "failed": "red"}
-ORDER = ("failed", "running", "done", "waiting")  # what matters most, where not all rows fit
+STYLES = {"running": "bold", "waiting": "dim", "interrupted": "yellow", "done": "green", "failed": "red"}
+ORDER = ("failed", "running", "interrupted", "done", "waiting")  # what matters most, where not all rows fit
 
 Row = dict[str, Any]
 Echo = Callable[[str], None]
@@ -43,13 +44,20 @@ def sweep_display() -> Iterator[Callable[[tuple[Status, ...]], None]]:
     if not sys.stderr.isatty():
         yield SweepLines()
         return
-    console, pace = Console(stderr=True), Pace()
+    console = Console(stderr=True)
+    screen = Screen(console.size.height)
     with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield lambda statuses: live.update(screen(statuses))
 
-        def show(statuses: tuple[Status, ...]) -> None:
-            live.update(sweep_screen(statuses, pace.overall(statuses), console.size.height))
 
-        yield show
+class Screen:
+    """Makes a live table of statuses, in at most `height` lines; knows the pace since its first one."""
+
+    def __init__(self, height: int) -> None:
+        self._height, self._pace = height, Pace()
+
+    def __call__(self, statuses: tuple[Status, ...]) -> RenderableType:
+        return sweep_screen(statuses, self._pace.overall(statuses), self._height)
 
 
 class SweepLines:
@@ -77,7 +85,8 @@ class SweepLines:
                 self._echo(f"[{len(self._told)}/{len(statuses)}] {finished_text(status)}")
         if now - self._last >= LINE_EVERY and overall.over < overall.trials:
             self._last = now
-            self._echo(overall_text(overall))
+            said = standing_of(statuses).text()
+            self._echo(overall_text(overall) + (f"; {said}" if said else ""))
 
 
 def finished_text(status: Status) -> str:
@@ -90,9 +99,9 @@ def finished_text(status: Status) -> str:
     return f"{status.id} done: {', '.join(facts)}"
 
 
-def overall_text(overall: Overall) -> str:
-    """A run on one line."""
-    idle = not overall.running and overall.over < overall.trials
+def overall_text(overall: Overall, *, alive: bool = True) -> str:
+    """A run on one line; `alive` where somebody runs it."""
+    idle = alive and not overall.running and overall.over < overall.trials
     parts = [f"{overall.over} of {overall.trials} trials done",
              "starting workers" if idle else f"{overall.running} running",
              f"{100 * overall.share:.0f} % of all steps"]
@@ -105,20 +114,27 @@ def overall_text(overall: Overall) -> str:
 
 def sweep_screen(statuses: tuple[Status, ...], overall: Overall, height: int) -> RenderableType:
     """The live table and the overall bar, in at most `height` lines."""
-    table = table_of(
-        "", ["trial", "state", "stage"],
-        ["steps", "expected\n[weight bytes]", "exact\n[weight bytes]", "train\naccuracy", "time left"],
-    )
-    table.title = None
-    room = max(height - 8, 3)
+    said = standing_of(statuses).text()
+    room = max(height - 8 - bool(said), 3)
     ranked = sorted(range(len(statuses)), key=lambda k: (ORDER.index(statuses[k].state), _age(statuses, k)))
-    for k in sorted(ranked[:room]):
-        table.add_row(*map(Text, _cells(statuses[k])), style=STYLES[statuses[k].state])
+    table = statuses_table([statuses[k] for k in sorted(ranked[:room])])
     hidden = len(statuses) - min(room, len(statuses))
     bar = Table.grid(padding=(0, 1))
     bar.add_row(ProgressBar(total=1.0, completed=overall.share, width=40), Text(overall_text(overall)))
     more = [Text(f"... and {hidden} more", style="dim")] if hidden else []
-    return Group(table, *more, bar)
+    return Group(table, *more, bar, *([Text(said)] if said else []))
+
+
+def statuses_table(statuses: Sequence[Status]) -> Table:
+    """One row per trial."""
+    table = table_of(
+        "", ["trial", "state", "stage"],
+        ["steps", "expected\n[weight bytes]", "exact\n[weight bytes]", "accuracy", "time left"],
+    )
+    table.title = None
+    for status in statuses:
+        table.add_row(*map(Text, _cells(status)), style=STYLES[status.state])
+    return table
 
 
 def _age(statuses: tuple[Status, ...], k: int) -> int:
@@ -130,7 +146,8 @@ def _cells(status: Status) -> list[str]:
     def number(value: float | None) -> str:
         return "-" if value is None else amount_text(round(value))
 
-    share = status.train_accuracy
+    # Of a finished trial on the selection part, else in the latest training batches.
+    share = status.train_accuracy if status.accuracy is None else status.accuracy
     return [
         status.id,
         status.state,

@@ -20,7 +20,7 @@ from mpnas.sweep.attempt import newest
 from mpnas.sweep.folder import Listed, Outline, home_of, read_json
 
 COST = "weight_bytes"
-State = Literal["waiting", "running", "done", "failed"]
+State = Literal["waiting", "interrupted", "running", "done", "failed"]
 Row = dict[str, Any]
 
 
@@ -30,7 +30,8 @@ class Status:
 
     Attributes:
       id: Of the trial.
-      state: `waiting` until an attempt starts under this watch; `failed` also for one that ended in an error.
+      state: `waiting` until an attempt starts under this watch; `failed` also for one that ended in an
+        error; `interrupted` where it has begun and nobody runs it.
       stage: `float`, `search` or `retrain`; None before the first row of metrics.
       step, steps: Optimizer steps done and to do, over all its stages.
       expected: Expected weight bytes of the soft gates, while searching.
@@ -40,6 +41,7 @@ class Status:
       accuracy: Of a finished trial, on the selection part, in [0, 1].
       seconds: That a finished trial took.
       reason: Why it failed.
+      kind: `float`, `search`, `uniform` or `random`.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Status:
     accuracy: float | None = None
     seconds: float | None = None
     reason: str | None = None
+    kind: str | None = None
 
     @property
     def over(self) -> bool:
@@ -87,15 +90,15 @@ class Reader:
         if result is not None:
             # A result is written once and never changes.
             try:
-                status = _finished(spec.id, steps, result)
+                status = dataclasses.replace(_finished(spec.id, steps, result), kind=spec.kind)
             except (AttributeError, TypeError):
                 why = "its result.json is damaged"
-                status = Status(spec.id, "failed", step=steps, steps=steps, reason=why)
+                status = Status(spec.id, "failed", step=steps, steps=steps, reason=why, kind=spec.kind)
             self._over[spec.id] = status
             return status
         rows = _rows(home / "metrics.jsonl")
         running = self._running(spec.id)
-        status = Status(spec.id, "running" if running else "waiting", steps=steps)
+        status = Status(spec.id, "running" if running else "waiting", steps=steps, kind=spec.kind)
         with contextlib.suppress(AttributeError, TypeError, ValueError):  # damaged rows tell nothing
             status = dataclasses.replace(status, **_progress(rows, spec.stages)) if rows else status
         if running and (words := _words(home)) is not None:

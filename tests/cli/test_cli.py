@@ -36,11 +36,12 @@ def test_the_help_of_a_verb_has_a_purpose_and_an_example(mpnas, verb):
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["pareto", "--help"], ["pareto", "show", "FRONT"], ["pareto", "validate", "FRONT"],
-     ["pareto", "pick", "FRONT", "--max-drop", "100%"], ["swep"]],
+     ["pareto", "pick", "FRONT", "--max-drop", "100%"], ["status", "RUN"], ["clean", "RUN"], ["swep"]],
     ids=" ".join,
 )
 def test_reading_needs_neither_jax_nor_ray(shared_run, arguments):
-    words = [str(shared_run / "front.json") if word == "FRONT" else word for word in arguments]
+    paths = {"FRONT": str(shared_run / "front.json"), "RUN": str(shared_run)}
+    words = [paths.get(word, word) for word in arguments]
     code = f"from mpnas.cli import main; main({words!r}, standalone_mode=False)"
     if "swep" in words:
         code = f"from mpnas.cli import main; print(main.get_command(None, {words[0]!r}))"

@@ -52,7 +52,7 @@ def test_before_the_run_every_trial_waits(tmp_path, outline):
 def test_a_trial_runs_from_its_first_attempt(tmp_path, outline):
     reader = Reader(tmp_path, outline)
     attempt(tmp_path, FLOAT, 1)
-    assert of(reader.look(), FLOAT) == Status(FLOAT, "running", steps=100)
+    assert of(reader.look(), FLOAT) == Status(FLOAT, "running", steps=100, kind="float")
 
 
 def test_an_attempt_of_the_past_is_not_running(tmp_path, outline):
