@@ -8,7 +8,6 @@ import click
 
 from mpnas.cli.exits import INTERRUPTED, SOME_FAILED, SWEEP_FAILED, stop
 from mpnas.cli.live import sweep_display
-from mpnas.cli.options import processors
 from mpnas.cli.printing import short, show
 from mpnas.errors import BudgetError
 from mpnas.pareto import pick, save
@@ -18,23 +17,24 @@ from mpnas.sweep.collect import front_of
 from mpnas.sweep.folder import has_result, outline_of
 from mpnas.sweep.hold import held
 from mpnas.sweep.plan import Plan
-from mpnas.sweep.tune import Resources, run_pending
+from mpnas.sweep.tune.drive import run_pending
+from mpnas.sweep.tune.resources import Resources
 from mpnas.sweep.watch import Reader, Watch
 
 
-def finish(folder: Path, plan: Plan, cpus: int | None) -> None:
+def finish(folder: Path, plan: Plan, resources: Resources) -> None:
     """Run what has no result, write the front and print it; ends the command with its exit code.
 
     Args:
       folder: The run folder, absolute.
       plan: Its plan.
-      cpus: Trials at the same time; None for as many as there are processors.
+      resources: How much runs at once, and where.
     """
     # Ray's daemons are forked and at once replaced by other programs, so JAX's threads are not missed.
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
     with held(folder):
         with sweep_display() as display, Watch(Reader(folder, outline_of(folder)), display):
-            outcome = run_pending(folder, Resources(cpus=cpus or processors()))
+            outcome = run_pending(folder, resources)
         again = f"Go on with: mpnas resume {short(folder)}"
         if outcome.interrupted:
             stop(f"interrupted; {_done(folder, plan)}. {again}", INTERRUPTED)

@@ -1,5 +1,7 @@
 """Options that several verbs share, and what they mean: overrides, folders, processors."""
 
+import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from mpnas.errors import ConfigError
+from mpnas.sweep.tune.resources import Resources
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path)
@@ -23,14 +26,60 @@ set_option = click.option(
 data_option = click.option(
     "--data-dir", type=FOLDER, metavar="DIR", help="Folder of data files; default $MPNAS_DATA."
 )
-cpus_option = click.option(
-    "--cpus", type=click.IntRange(min=1), metavar="N", help="Trials at the same time; default all processors."
-)
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), metavar="N",
     help="Threads per trial; default 1 unless only one trial runs at once. Part of the plan: results "
          "depend on it in their last bits.",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Where trials run, as the command line says it.
+
+    Attributes:
+      cpus: Trials at the same time; None for as many as there are processors.
+      retries: How often a trial whose worker died is started again.
+      hang_after: Seconds without progress after which a trial's worker is ended.
+    """
+
+    cpus: int | None
+    retries: int
+    hang_after: float
+
+    @property
+    def at_once(self) -> int:
+        """Trials at the same time."""
+        return self.cpus or processors()
+
+    def resources(self) -> Resources:
+        """The same for the driver."""
+        return Resources(cpus=self.at_once, retries=self.retries, hang_after=self.hang_after)
+
+
+MACHINE_OPTIONS = (
+    click.option("--cpus", type=click.IntRange(min=1), metavar="N",
+                 help="Trials at the same time; default all processors."),
+    click.option("--retries", type=click.IntRange(min=0), default=3, show_default=True, metavar="N",
+                 help="How often a trial whose worker died is started again."),
+    click.option("--hang-after", type=click.FloatRange(min=0, min_open=True), default=1800.0,
+                 show_default=True, metavar="SECONDS",
+                 help="Without progress for so long, a trial loses its worker and is started again."),
+)
+
+
+def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `Machine`, handed to the command as one argument `machine`."""
+    names = [field.name for field in dataclasses.fields(Machine)]
+
+    @functools.wraps(command)
+    def gathered(**arguments: Any) -> Any:
+        machine = Machine(**{name: arguments.pop(name) for name in names})
+        return command(machine=machine, **arguments)
+
+    for option in reversed(MACHINE_OPTIONS):
+        gathered = option(gathered)
+    return gathered
 
 
 def processors() -> int:

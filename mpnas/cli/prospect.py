@@ -20,7 +20,7 @@ from mpnas.space import Space
 from mpnas.sweep.folder import has_result
 from mpnas.sweep.plan import Plan
 from mpnas.sweep.point import float_model
-from mpnas.sweep.trial import bench_of
+from mpnas.sweep.trial import Bench, bench_of
 from mpnas.sweep.worker import prepare
 
 
@@ -56,17 +56,25 @@ class Prospect:
 
     Attributes:
       plan: The plan.
-      space: What may vary.
-      costs: What is counted.
+      bench: Data and networks.
       limits: Every limit of every budget.
       refusal: Why the first impossible budget is refused; None if all can be met.
     """
 
     plan: Plan
-    space: Space
-    costs: tuple[Cost, ...]
+    bench: Bench
     limits: tuple[Limit, ...]
     refusal: str | None
+
+    @property
+    def space(self) -> Space:
+        """What may vary."""
+        return self.bench.net.space
+
+    @property
+    def costs(self) -> tuple[Cost, ...]:
+        """What is counted."""
+        return self.bench.costs
 
     def refuse(self) -> None:
         """Raise a BudgetError if a budget cannot be met."""
@@ -99,7 +107,7 @@ def prospect(plan: Plan) -> Prospect:
             refuse_impossible(budget, costs, space)
         except BudgetError as error:
             refusal = refusal or str(error)
-    return Prospect(plan, space, costs, tuple(limits), refusal)
+    return Prospect(plan, bench, tuple(limits), refusal)
 
 
 def configure_process(threads: int) -> None:

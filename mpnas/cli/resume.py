@@ -5,25 +5,57 @@ from pathlib import Path
 import click
 
 from mpnas.cli.finish import finish
-from mpnas.cli.options import FOLDER, cpus_option
+from mpnas.cli.options import FOLDER, Machine, machine_options
+from mpnas.cli.prepare import announce, begin, foresee
 from mpnas.cli.prospect import prospect
-from mpnas.cli.sweep import announce
-from mpnas.sweep.plan import load_plan
+from mpnas.sweep.folder import home_of, read_json
+from mpnas.sweep.hold import held
+from mpnas.sweep.plan import Plan, load_plan
 
 
 @click.command("resume", epilog="""\b
-Example:
-  mpnas resume runs/digits""")
+Examples:
+  mpnas resume runs/digits
+  mpnas resume runs/digits --retry-failed""")
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@cpus_option
-def command(folder: Path, cpus: int | None) -> None:
+@click.option("--retry-failed", is_flag=True,
+              help="Also run trials again that ended in failure, from their beginning.")
+@machine_options
+def command(folder: Path, retry_failed: bool, machine: Machine) -> None:
     """Finish the run in DIR, and write its front again.
 
     Trials that have a result are kept as they are; the others go on from their last checkpoints, with
-    the settings that the run began with.
+    the settings that the run began with. If the model or the data have changed since, it is refused.
     """
     folder = folder.expanduser().resolve()
     plan = load_plan(folder)
-    prospect(plan).refuse()
+    found = prospect(plan)
+    begin(found, folder)
+    if retry_failed and (names := forget_failures(folder, plan)):
+        click.echo(f"Trying again: {', '.join(names)}.")
     announce(plan, folder)
-    finish(folder, plan, cpus)
+    foresee(found, folder, machine.at_once)
+    finish(folder, plan, machine.resources())
+
+
+def forget_failures(folder: Path, plan: Plan) -> list[str]:
+    """Set the results and checkpoints of failed trials aside; the trials' ids.
+
+    Raises:
+      RunFolderError: a living run holds the folder.
+    """
+    names = []
+    with held(folder):
+        for spec in plan.trials:
+            home = home_of(folder, spec.id)
+            result = read_json(home / "result.json")
+            if result is None or result.get("status") != "failed":
+                continue
+            number = 1 + len(list(home.glob("damaged-result-*")))
+            # A checkpoint of the failed attempt would lead to the same end.
+            for name in ("checkpoint", "result.json"):
+                if (home / name).exists():
+                    (home / name).rename(home / f"damaged-{name.removesuffix('.json')}-{number}")
+            names.append(spec.id)
+            (home / "metrics.jsonl").unlink(missing_ok=True)
+    return names

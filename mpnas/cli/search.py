@@ -19,16 +19,16 @@ from mpnas.cli.options import (
     set_option,
     threads_option,
 )
+from mpnas.cli.prepare import announce, begin
 from mpnas.cli.printing import short, show
 from mpnas.cli.prospect import budget_table, prospect
-from mpnas.cli.sweep import announce
 from mpnas.control import SEARCHERS
 from mpnas.errors import ConfigError, nearest
 from mpnas.report import bits_table
 from mpnas.sweep.collect import front_of
 from mpnas.sweep.config import controller_of, experiment_of, read_experiment
 from mpnas.sweep.hold import held
-from mpnas.sweep.plan import load_plan, plan_of, save_plan
+from mpnas.sweep.plan import load_plan, plan_of
 from mpnas.sweep.trial import run_trial
 
 
@@ -71,8 +71,7 @@ def command(
         threads = load_plan(folder).threads if (folder / "plan.json").exists() else processors()
     plan = plan_of(table, read_experiment(table, config), threads=threads, data_dir=absolute(data_dir))
     found = prospect(plan)
-    found.refuse()
-    save_plan(plan, folder)
+    begin(found, folder)
     announce(plan, folder)
     show(budget_table(found.limits))
     try:

@@ -5,62 +5,77 @@ from pathlib import Path
 import click
 
 from mpnas.cli.finish import finish
+from mpnas.cli.grid import gridded
 from mpnas.cli.options import (
+    Machine,
     absolute,
-    cpus_option,
     data_option,
+    machine_options,
     out_option,
     processors,
     run_folder,
     set_option,
     threads_option,
 )
-from mpnas.cli.printing import short, show
-from mpnas.cli.prospect import budget_table, done_text, prospect, trials_text
-from mpnas.sweep.config import Experiment, experiment_of
-from mpnas.sweep.plan import Plan, load_plan, plan_of, save_plan
+from mpnas.cli.prepare import announce, begin, foresee, rehearse
+from mpnas.cli.printing import show
+from mpnas.cli.prospect import budget_table, prospect
+from mpnas.sweep.config import Experiment, experiment_of, read_experiment
+from mpnas.sweep.plan import load_plan, plan_of
 
 
 @click.command("sweep", epilog="""\b
 Examples:
   mpnas sweep digits
-  mpnas sweep my.toml --out runs/try --set recipe.search.steps=200 --cpus 4""")
+  mpnas sweep digits --budgets weight_bytes=0.15,0.25,0.4 --seeds 3 --controllers gumbel,dbp,random
+  mpnas sweep my.toml --out runs/try --set recipe.search.steps=200 --cpus 4
+  mpnas sweep my.toml --dry-run""")
 @click.argument("config")
+@click.option("--budgets", multiple=True, metavar="COST=AMOUNT,...",
+              help="Budgets instead of those in CONFIG, one per amount: a share of the uniform 8-bit network "
+                   "(0.2 or 20%), or an amount (5kB). With + between costs both hold at once. Repeatable.")
+@click.option("--seeds", metavar="N", help="How many seeds, or a list of them: 3, or 0,3,7.")
+@click.option("--controllers", metavar="NAME,...",
+              help="Controllers instead of those in CONFIG; uniform and random are the baselines.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and an estimate of the time; start nothing.")
 @out_option
 @set_option
 @data_option
-@cpus_option
+@machine_options
 @threads_option
 def command(
     config: str,
+    budgets: tuple[str, ...],
+    seeds: str | None,
+    controllers: str | None,
+    dry_run: bool,
     out: Path | None,
     overrides: tuple[str, ...],
     data_dir: Path | None,
-    cpus: int | None,
+    machine: Machine,
     threads: int | None,
 ) -> None:
     """Run every trial of CONFIG, and write the front of accuracy against cost.
 
     CONFIG is a TOML file or the name of a bundled experiment. The trials are float networks, searches
     under each budget, and the baselines to judge them by; they run side by side. In the run folder
-    there are then front.json, front.png and bits.png. Called again on the folder of the same
+    there are then front.json, report.html, front.png and bits.png. Called again on the folder of the same
     experiment, it finishes what is not done; Ctrl-C leaves a run that can be resumed.
     """
-    experiment, table = experiment_of(config, overrides)
+    _, table = experiment_of(config, overrides)
+    table = gridded(table, budgets, seeds, controllers)
+    experiment = read_experiment(table, config)
     folder = run_folder(out, experiment.name)
-    threads = threads or _threads(folder, experiment, cpus or processors())
-    plan = plan_of(table, experiment, threads=threads, data_dir=absolute(data_dir))
-    found = prospect(plan)
-    found.refuse()
-    save_plan(plan, folder)
-    announce(plan, folder)
+    threads = threads or _threads(folder, experiment, machine.at_once)
+    found = prospect(plan_of(table, experiment, threads=threads, data_dir=absolute(data_dir)))
+    if dry_run:
+        rehearse(found, folder, machine.at_once)
+        return
+    begin(found, folder)
+    announce(found.plan, folder)
     show(budget_table(found.limits))
-    finish(folder, plan, cpus)
-
-
-def announce(plan: Plan, folder: Path) -> None:
-    """Say what is about to run, and what is done already."""
-    click.echo(f"{plan.experiment.name} in {short(folder)}: {trials_text(plan)}; {done_text(plan, folder)}.")
+    foresee(found, folder, machine.at_once)
+    finish(folder, found.plan, machine.resources())
 
 
 def _threads(folder: Path, experiment: Experiment, cpus: int) -> int:

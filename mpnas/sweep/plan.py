@@ -158,8 +158,13 @@ def _short(limit: float | str) -> str:
     return re.sub(r"\.{2,}", ".", kept)
 
 
-def save_plan(plan: Plan, folder: Path) -> None:
+def save_plan(plan: Plan, folder: Path, made_from: Mapping[str, str] | None = None) -> None:
     """Write `plan.json`, or accept the one that is there if it is the same plan.
+
+    Args:
+      plan: The plan.
+      folder: Made if it is not there.
+      made_from: Digests of model and data, for a later resume.
 
     Raises:
       RunFolderError: the folder holds another plan (the difference is named), something else, or
@@ -183,6 +188,7 @@ def save_plan(plan: Plan, folder: Path) -> None:
         "experiment": plan.table,
         "threads": plan.threads,
         "data_dir": plan.data_dir,
+        "made_from": None if made_from is None else dict(made_from),
         "trials": plan.listed(),
     }
     try:

@@ -9,9 +9,10 @@ import pytest
 from mpnas.cli import finish
 from mpnas.cli.options import processors
 from mpnas.pareto import load, violations
+from mpnas.sweep.hold import held
 from mpnas.sweep.plan import load_plan
 from mpnas.sweep.trial import run_trial
-from mpnas.sweep.tune import Outcome
+from mpnas.sweep.tune.resources import Outcome
 
 
 @pytest.fixture
@@ -136,3 +137,71 @@ def test_a_sweep_through_ray_that_is_interrupted_is_finished_by_a_resume(program
     assert "Front of tiny" in printed and "[2/2]" in told
     assert "Warning" not in told and "Traceback" not in told
     assert violations(load(run / "front.json"), root=run) == []
+
+
+# Before the run -----------------------------------------------------------------------------------
+
+
+def test_a_dry_run_prints_the_plan_and_an_estimate_and_starts_nothing(mpnas, tiny_toml, tmp_path, driven):
+    driven(None)
+    result = mpnas("sweep", tiny_toml, "--out", tmp_path / "run", "--dry-run", "--cpus", "2")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "run").exists()
+    for words in ("| float-s0 ", "6 search, 6 retrain", "starts from", "for 3 trials, 2 at a time",
+                  "seconds per step", "MB of checkpoints", "Nothing was started."):
+        assert words in result.stdout
+
+
+def test_a_dry_run_of_an_impossible_budget_shows_it_and_ends_with_2(mpnas, tiny_toml, tmp_path):
+    result = mpnas("sweep", tiny_toml, "--out", tmp_path / "run", "--dry-run", "--budgets", "weight_bytes=1")
+    assert result.exit_code in (0, 2)
+    result = mpnas("sweep", tiny_toml, "--out", tmp_path / "run", "--dry-run", "--budgets", "weight_bytes=9B")
+    assert result.exit_code == 2 and "impossible" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_budgets_seeds_and_controllers_of_the_command_line_make_the_plan(mpnas, tiny_toml, tmp_path, driven):
+    driven(lambda folder, resources: Outcome(interrupted=True))
+    mpnas("sweep", tiny_toml, "--out", tmp_path / "run", "--budgets", "weight_bytes=0.5,0.6", "--seeds", "2",
+          "--controllers", "gumbel,dbp,random")
+    ids = [trial.id for trial in load_plan(tmp_path / "run").trials]
+    assert len(ids) == 2 + 2 * 2 * 3 and "dbp-weight_bytes=0.6-s1" in ids
+    assert "random-weight_bytes=0.5-s0" in ids and not any("uniform" in name for name in ids)
+
+
+def test_limits_of_the_machine_reach_the_driver(mpnas, own_run, driven):
+    asked = []
+    driven(lambda folder, resources: asked.append(resources) or Outcome())
+    assert mpnas("resume", own_run, "--cpus", "3", "--retries", "0", "--hang-after", "60").exit_code == 0
+    assert (asked[0].cpus, asked[0].retries, asked[0].hang_after) == (3, 0, 60.0)
+
+
+# Resuming -----------------------------------------------------------------------------------------
+
+
+def test_a_resume_tries_failed_trials_again_when_told(mpnas, own_run, driven):
+    home = own_run / "trials" / "gumbel-weight_bytes=0.5-s0"
+    record = json.loads((home / "result.json").read_text())
+    lost = {"status": "failed", "reason": "the loss went away.", "stage": "searched"}
+    nothing = {"metrics": {}, "costs": {}, "assignment": {}, "artifacts": {}}
+    (home / "result.json").write_text(json.dumps(record | lost | nothing))
+    driven(in_this_process)
+    result = mpnas("resume", own_run, "--retry-failed")
+    assert result.exit_code == 0, result.output
+    assert "Trying again: gumbel-weight_bytes=0.5-s0." in result.stdout
+    again = json.loads((home / "result.json").read_text())
+    assert again["status"] == "done" and again["metrics"] == record["metrics"]
+    assert json.loads((home / "damaged-result-1").read_text())["reason"] == "the loss went away."
+
+
+def test_a_resume_with_other_data_is_refused_and_says_so(refused, own_run):
+    document = json.loads((own_run / "plan.json").read_text())
+    document["made_from"] = document["made_from"] | {"data": "0" * 64}
+    (own_run / "plan.json").write_text(json.dumps(document))
+    assert "the data (digits) hold other examples" in refused("resume", own_run)
+
+
+def test_a_second_sweep_on_a_living_run_is_refused(refused, tiny_toml, own_run):
+    (own_run / "trials" / "uniform8-s0" / "result.json").unlink()
+    with held(own_run):
+        assert "is held by a living run" in refused("sweep", tiny_toml, "--out", own_run)

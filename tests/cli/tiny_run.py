@@ -7,8 +7,9 @@ from pathlib import Path
 from mpnas.pareto import save
 from mpnas.sweep.collect import front_of
 from mpnas.sweep.config import experiment_of
+from mpnas.sweep.made_from import made_from
 from mpnas.sweep.plan import plan_of, save_plan
-from mpnas.sweep.trial import run_trial
+from mpnas.sweep.trial import bench_of, run_trial
 
 TOML = """
 name = "tiny"
@@ -57,7 +58,7 @@ def finished():
     folder = Path(tempfile.mkdtemp(prefix="mpnas-tiny-"))
     plan = planned(folder)
     run = folder / "run"
-    save_plan(plan, run)
+    save_plan(plan, run, made_from(plan, bench_of(plan)))
     for trial in plan.trials:
         assert run_trial(run, trial.id).status == "done"
     save(front_of(run), run / "front.json")

@@ -18,7 +18,9 @@ from mpnas.sweep.attempt import Fenced
 from mpnas.sweep.collect import records_of
 from mpnas.sweep.folder import has_result
 from mpnas.sweep.plan import load_plan
-from mpnas.sweep.tune import Outcome, Resources, drive, run_pending, session
+from mpnas.sweep.tune import drive, session
+from mpnas.sweep.tune.drive import run_pending
+from mpnas.sweep.tune.resources import Outcome, Resources
 from mpnas.sweep.tune.session import worker_environment
 from mpnas.sweep.tune.worker import on_worker as run_on_worker
 
@@ -291,7 +293,7 @@ def on_worker(tmp_path, monkeypatch):
             return action()
 
         monkeypatch.setattr("mpnas.sweep.trial.run_trial", instead)
-        run_on_worker({"folder": str(tmp_path), "trial": FLOAT})
+        run_on_worker({"folder": str(tmp_path), "trial": FLOAT, "hang_after": 60.0})
 
     return run, tmp_path / "trials" / FLOAT
 

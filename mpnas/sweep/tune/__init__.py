@@ -4,8 +4,3 @@ Ray owns no durable state: a trial is an id, its state is in its folder, and a r
 over the ids without a result. `drive` goes through the waves of a plan, `session` starts Ray, `fit` is one
 Tune run, `worker` what its processes do, `stop` the signals.
 """
-
-from mpnas.sweep.tune.drive import run_pending
-from mpnas.sweep.tune.resources import Outcome, Resources
-
-__all__ = ["Outcome", "Resources", "run_pending"]

@@ -21,9 +21,15 @@ def fit(folder: Path, wave: Sequence[TrialSpec], resources: Resources, private: 
     """
     from ray import tune
 
+    from mpnas.sweep.tune.listener import Listener
+
     tuner = tune.Tuner(
         tune.with_resources(on_worker, {"cpu": 1}),
-        param_space={"trial": tune.grid_search([trial.id for trial in wave]), "folder": str(folder)},
+        param_space={
+            "trial": tune.grid_search([trial.id for trial in wave]),
+            "folder": str(folder),
+            "hang_after": resources.hang_after,
+        },
         tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
@@ -31,6 +37,7 @@ def fit(folder: Path, wave: Sequence[TrialSpec], resources: Resources, private: 
             storage_path=str(private / "tune"),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=resources.retries),
+            callbacks=[Listener(folder, resources.retries)],
         ),
     )
     # What went wrong in a trial stands in its folder; Tune would print its traceback at every attempt.

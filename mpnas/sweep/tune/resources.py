@@ -10,10 +10,12 @@ class Resources:
     Attributes:
       cpus: Trials that run at the same time, one per processor.
       retries: How often a trial whose worker died is started again.
+      hang_after: Seconds without a report after which a trial counts as hung, and its worker is ended.
     """
 
     cpus: int
     retries: int = 3
+    hang_after: float = 1800.0
 
 
 @dataclasses.dataclass(frozen=True)

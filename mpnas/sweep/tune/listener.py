@@ -1,0 +1,44 @@
+"""What the driver hears of its trials from Tune: that one is given up, or was stopped early."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from mpnas.sweep.folder import has_result, home_of
+from mpnas.sweep.tune.worker import leave_words
+
+
+class Listener(tune.Callback):
+    """Leaves words in the folders of trials whose workers could not leave any.
+
+    Args:
+      folder: The run folder.
+      retries: How often a trial whose worker died is started again.
+    """
+
+    def __init__(self, folder: Path, retries: int) -> None:
+        self._folder, self._retries = folder, retries
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune has given a trial up."""
+        name = trial.config["trial"]
+        home = home_of(self._folder, name)
+        if has_result(self._folder, name) or _told(home):
+            return
+        leave_words(
+            home,
+            f"its worker died {self._retries + 1} times without a word, as happens when the system ends a "
+            "process for want of memory. Run fewer trials at the same time (--cpus), or take a smaller "
+            "batch; then: mpnas resume.",
+        )
+
+
+def _told(home: Path) -> bool:
+    """Whether the newest attempt has left words of its own."""
+    with contextlib.suppress(OSError, ValueError):
+        started = max(entry.stat().st_mtime for entry in os.scandir(home / "attempts"))
+        return (home / "error.txt").stat().st_mtime >= started
+    return False
