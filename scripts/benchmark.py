@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 import regret
+import sweep_scale
 from flax import nnx
 
 from mpnas.control import Gumbel
@@ -55,6 +56,7 @@ def main() -> None:
     step.add_argument("--json", type=Path)
     step.set_defaults(run=search_step)
     regret.add(commands)
+    sweep_scale.add(commands)
     arguments = parser.parse_args()
     sys.exit(arguments.run(arguments))
 

@@ -1,0 +1,227 @@
+"""How sweeps scale: many trials of a search that does nothing, and what a sweep adds to the work of its trials.
+
+`scale`: sweeps of a network of two layers whose phases have no steps, so that all that is left is what mpnas
+and Ray do for a trial: placing it, its data and structure, repair, evaluation, checkpoint, record. Measured
+are the time per trial, the memory of the driver on the way, the size of the run folder, and how long
+`pareto show` takes on the result.
+
+`overhead`: the same eight trials of the digits bare, one after another in one process, and as a sweep.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+SWEEPS = (100, 1000)
+TABLE: dict[str, Any] = {
+    "name": "nothing",
+    "model": {"name": "mlp", "features": [64, 8, 10]},
+    "data": "digits",
+    "space": {"rules": [{"match": "*", "weights": [2, 8], "activations": [8], "granularity": "channel"}]},
+    "controllers": ["gumbel"],
+    "references": {"uniform": [], "random": False},
+    "recipe": {
+        "float": {"steps": 0, "weights": {"lr": 1e-3}},
+        "search": {"steps": 0, "weights": {"lr": 1e-3}, "arch": {"lr": 0.1}},
+        "retrain": {"steps": 0, "weights": {"lr": 1e-3}},
+    },
+}
+
+
+def add(commands: Any) -> None:
+    """The sub-command of `benchmark.py`."""
+    parser = commands.add_parser("sweep", help="sweeps of many trials that do nothing; overhead of a sweep")
+    parser.add_argument("--trials", type=int, nargs="+", default=SWEEPS)
+    parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--only", choices=["scale", "overhead"])
+    parser.add_argument("--json", type=Path)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print, and end with 1 where growth is not linear or memory not flat."""
+    results: dict[str, Any] = {}
+    code = 0
+    if arguments.only != "overhead":
+        results["scale"] = rows = [scale(trials, arguments.cpus) for trials in arguments.trials]
+        first, last = rows[0], rows[-1]
+        growth = last["seconds_per_trial"] / first["seconds_per_trial"]
+        flat = last["driver_mb_end"] / last["driver_mb_early"]
+        print(f"time per trial, {last['trials']} against {first['trials']} trials: {growth:.2f}x; "
+              f"driver memory at the end against after a tenth: {flat:.2f}x")
+        code = int(growth > 1.2 or flat > 1.2)
+    if arguments.only != "scale":
+        results["overhead"] = overhead(arguments.cpus)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    return code
+
+
+def scale(trials: int, cpus: int) -> dict[str, Any]:
+    """One sweep of trials that do nothing; what it took."""
+    from mpnas.sweep.config import read_experiment
+    from mpnas.sweep.plan import plan_of, save_plan
+
+    root = Path(tempfile.mkdtemp(prefix="mpnas-scale-"))
+    try:
+        table = TABLE | {
+            "budgets": [{"weight_bytes": round(0.45 + 0.5 * k / trials, 6)} for k in range(trials - 1)],
+            "seeds": [0],
+        }
+        save_plan(plan_of(table, read_experiment(table, "the benchmark")), root / "run")
+        memory = _driven(root / "run", cpus, trials)
+        early, end = next(sample for sample in memory if sample[2] >= trials / 10), memory[-1]
+        seconds = end[0] - early[0]  # the first tenth starts the workers and compiles
+        records = [json.loads(path.read_text()) for path in (root / "run").glob("trials/*/result.json")]
+        if [record["status"] for record in records] != ["done"] * trials:
+            raise SystemExit(f"a trial failed: {next(r['reason'] for r in records if r['reason'])}")
+        began = time.perf_counter()
+        shown = subprocess.run(
+            [sys.executable, "-c", "from mpnas.cli import main; main()", "pareto", "show", str(root / "run")],
+            check=True, capture_output=True, text=True,
+        )
+        show_seconds = time.perf_counter() - began
+        row = {
+            "trials": trials, "seconds": round(seconds, 1),
+            "seconds_per_trial": round(seconds / max(end[2] - early[2], 1), 3),
+            "driver_mb_early": round(early[1], 1), "driver_mb_end": round(end[1], 1),
+            "folder_mb": round(_size(root / "run") / 1e6, 2),
+            "pareto_show_seconds": round(show_seconds, 2), "pareto_show_lines": len(shown.stdout.splitlines()),
+        }
+        print("  ".join(f"{name} {value}" for name, value in row.items()))
+        return row
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _driven(folder: Path, cpus: int, trials: int) -> list[tuple[float, float, int]]:
+    """Seconds, megabytes of the driver, and trials done, once a second from the first result to the last."""
+    code = (
+        "import sys; from pathlib import Path; from mpnas.sweep.tune.drive import run_pending\n"
+        "from mpnas.sweep.tune.resources import Resources; from mpnas.sweep.collect import front_of\n"
+        "from mpnas.pareto import save\n"
+        "folder = Path(sys.argv[1]); print(run_pending(folder, Resources(cpus=int(sys.argv[2]))), flush=True)\n"
+        "save(front_of(folder), folder / 'front.json')\n"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code, str(folder), str(cpus)], cwd=folder.parent)
+    samples: list[tuple[float, float, int]] = []
+    while driver.poll() is None:
+        done = len(list(folder.glob("trials/*/result.json")))
+        megabytes = _resident_mb(driver.pid)
+        if done and megabytes and (not samples or samples[-1][2] < trials):
+            samples.append((time.monotonic(), megabytes, done))
+        time.sleep(1.0)
+    if driver.returncode or not samples or samples[-1][2] < trials:
+        raise SystemExit(f"the sweep ended with {driver.returncode}; {samples[-1:]} of {trials} trials")
+    return samples
+
+
+def _resident_mb(pid: int) -> float | None:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS")), None)
+
+
+def _size(folder: Path) -> int:
+    return sum(os.lstat(os.path.join(top, name)).st_size for top, _, names in os.walk(folder) for name in names)
+
+
+# Overhead -----------------------------------------------------------------------------------------
+
+
+def overhead(cpus: int) -> dict[str, Any]:
+    """Eight trials of the digits bare and as a sweep; and what one trial adds before its first step."""
+    from mpnas.sweep.config import experiment_of, read_experiment
+    from mpnas.sweep.plan import plan_of, save_plan
+
+    _, table = experiment_of("digits")
+    table |= {
+        "controllers": ["gumbel"], "seeds": [0, 1], "float_seeds": [], "budgets": [{"weight_bytes": 0.25}],
+        "references": {"uniform": [4], "random": True},
+    }
+    plan = plan_of(table, read_experiment(table, "digits"))
+    assert len(plan.trials) == 8
+    root = Path(tempfile.mkdtemp(prefix="mpnas-overhead-"))
+    try:
+        for name in ("warm", "bare", "sweep"):
+            save_plan(plan, root / name)
+        environment = os.environ | {"NPROC": "1"}
+        bare = (
+            "import sys, time; from pathlib import Path; from mpnas.sweep.worker import prepare; prepare()\n"
+            "from mpnas.sweep.plan import load_plan; from mpnas.sweep.trial import run_trial, bench_of\n"
+            "folder = Path(sys.argv[1]); plan = load_plan(folder); bench_of(plan)\n"
+            "for trial in plan.trials:\n"
+            "    began = time.perf_counter(); run_trial(folder, trial.id)\n"
+            "    print(time.perf_counter() - began, flush=True)\n"
+        )
+        command = [sys.executable, "-c", bare]
+        subprocess.run([*command, str(root / "warm")], check=True, capture_output=True, env=environment)
+        found = subprocess.run([*command, str(root / "bare")], check=True, capture_output=True, text=True,
+                               env=environment)
+        work = sum(map(float, found.stdout.split()))
+        wall, starts = _timed_sweep(root / "sweep", cpus)
+        row = {
+            "bare_seconds": round(work, 1), "sweep_seconds": round(wall, 1), "cpus": cpus,
+            "ratio_to_sum": round(wall / work, 3), "ratio_to_share": round(wall * cpus / work, 3),
+            "first_step_new_worker": round(max(starts[:cpus]), 2),
+            "first_step_reused_worker": round(sorted(starts[cpus:])[len(starts[cpus:]) // 2], 2),
+        }
+        print("  ".join(f"{name} {value}" for name, value in row.items()))
+        return row
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _timed_sweep(folder: Path, cpus: int) -> tuple[float, list[float]]:
+    """Wall seconds of a sweep, and per trial, in order of their starts, from its placing to its first step."""
+    from mpnas.sweep.tune import drive
+    from mpnas.sweep.tune.resources import Resources
+
+    placed: dict[str, float] = {}
+    first: dict[str, float] = {}
+    over = threading.Event()
+
+    real_fit = drive.fit
+
+    def timed_fit(*arguments: Any, **options: Any) -> Any:
+        from mpnas.sweep.tune import listener  # Ray must not be imported before its session is prepared
+
+        class Timed(listener.Listener):
+            def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+                placed.setdefault(trial.config["trial"], time.time())
+
+        listener.Listener = Timed  # type: ignore[misc]
+        return real_fit(*arguments, **options)
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            for path in folder.glob("trials/*/metrics.jsonl"):
+                if path.parent.name not in first:
+                    line = path.read_text().partition("\n")[0]
+                    if line:
+                        row = json.loads(line)
+                        # The row is of a few steps: back to the end of the first of them.
+                        pace = row["seconds"] / max(row["stage_step"], 1)
+                        first[path.parent.name] = path.stat().st_mtime - pace * (row["stage_step"] - 1)
+
+    drive.fit = timed_fit
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    began = time.perf_counter()
+    outcome = drive.run_pending(folder, Resources(cpus=cpus))
+    wall = time.perf_counter() - began
+    over.set()
+    thread.join()
+    if outcome.error or outcome.interrupted:
+        raise SystemExit(f"the sweep ended with {outcome}")
+    return wall, [first[name] - placed[name] for name in sorted(placed, key=lambda name: placed[name])]
