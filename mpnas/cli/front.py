@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from mpnas.errors import FrontFileError
+from mpnas.errors import ConfigError, FrontFileError
 from mpnas.pareto import load
 
 
@@ -20,6 +20,22 @@ def front_file(path: Path) -> Path:
         return path / "front.json"
     if not path.exists():
         raise FrontFileError(f"there is no front {path}. Name a front.json or its run folder.")
+    return path
+
+
+def new_file(path: Path, overwrite: bool) -> Path:
+    """The file to write, absolute; nothing that is there is lost unasked.
+
+    Raises:
+      ConfigError: it is a folder, its folder is missing, or it exists and `overwrite` is not given.
+    """
+    path = path.expanduser().resolve()
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder. Name a file in it.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent}. Create it first.")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} exists. Choose another name, or replace it with --overwrite.")
     return path
 
 

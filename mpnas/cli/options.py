@@ -31,6 +31,9 @@ threads_option = click.option(
     help="Threads per trial; default 1 unless only one trial runs at once. Part of the plan: results "
          "depend on it in their last bits.",
 )
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace a file that is there."
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,6 +44,36 @@ def escapes(text: str) -> bool:
     return bool(posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts)
 
 
+def relocated(front: Mapping[str, Any], place: str | None) -> dict[str, Any]:
+    """A front whose artefacts are named from another folder.
+
+    Args:
+      front: A document; not changed.
+      place: Its run folder as a relative POSIX path from the new folder, "." for the same one; None
+        if the run does not lie below the new folder: then nothing there can be named, and the
+        artefacts are left out.
+    """
+    moved = dict(front)
+    for part in ("points", "references"):
+        moved[part] = [{**row, "artifacts": _moved(row["artifacts"], place)} for row in front[part]]
+    return moved
+
+
+def _moved(artifacts: Mapping[str, Any], place: str | None) -> dict[str, Any]:
+    if place is None:
+        return {}
+    found = dict(artifacts)
+    if "checkpoint" in found:
+        found["checkpoint"] = _below(place, found["checkpoint"])
+    if "exports" in found:
+        found["exports"] = [{**one, "path": _below(place, one["path"])} for one in found["exports"]]
+    return found
+
+
+def _below(place: str, text: str) -> str:
+    return text if place == "." else f"{place}/{text}"
+
+
 def digest(path: Path) -> str:
     """SHA-256, in hex, of a file, or of a folder's sorted listing "<sha256>  <path>" a line.
 

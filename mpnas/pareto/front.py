@@ -17,7 +17,7 @@ from mpnas.pareto.objectives import (
     directions_of, on_front, table_of, value_of, wrong_objectives,
 )
 from mpnas.pareto.record import KINDS, Record
-from mpnas.pareto.schema import SCHEMA_VERSION, check_plain, plain
+from mpnas.pareto.schema import SCHEMA_VERSION, plain
 from mpnas.pareto.summary import label_of, stat
 
 _COPIED = (
@@ -67,25 +67,54 @@ def build(
     # A failed trial may lack any cost, so its limits are not even compared.
     refusals = {row["trial"]: _refusal(row) for row in rows}
     kept = [row for row in rows if refusals[row["trial"]] is None]
-    points = _ordered([_point(r, sites) for r in kept if r["kind"] == "search"], axes, "p")
-    references = _ordered([_point(r, sites) for r in kept if r["kind"] != "search"], axes, "r")
-    for point, on in zip(points, front_mask(points, axes), strict=True):
+    return assemble(
+        points=[_point(row, sites) for row in kept if row["kind"] == "search"],
+        references=[_point(row, sites) for row in kept if row["kind"] != "search"],
+        rejected=[_rejected(row, str(why)) for row in rows if (why := refusals[row["trial"]])],
+        run=run, objectives=axes, cost_models=cost_models, ties=ties, created_utc=created_utc,
+    )
+
+
+def assemble(
+    *,
+    points: Sequence[Mapping[str, Any]],
+    references: Sequence[Mapping[str, Any]],
+    rejected: Sequence[Mapping[str, Any]],
+    run: Mapping[str, Any],
+    objectives: Sequence[Mapping[str, Any]],
+    cost_models: Sequence[Mapping[str, Any]],
+    ties: Sequence[Mapping[str, Any]],
+    created_utc: str,
+) -> dict[str, Any]:
+    """The front document of finished rows, which are put in order here.
+
+    Args:
+      points, references, rejected: Rows as in `schema.json`, in any order. Ids and `nondominated` are
+        given here; those that they have do not count.
+      run, objectives, cost_models, ties, created_utc: As in `build`.
+
+    Raises:
+      FrontFileError: `load` would refuse the result.
+    """
+    ordered = _ordered(points, objectives, "p")
+    for point, on in zip(ordered, front_mask(ordered, objectives), strict=True):
         point["nondominated"] = on
+    baselines = _ordered(references, objectives, "r")
+    refused = sorted(rejected, key=lambda row: row["trial"])
     document = plain({
         "schema": SCHEMA_VERSION,
         "created_utc": created_utc,
         "generator": {"name": "mpnas", "version": _version()},
         "run": run,
-        "objectives": axes,
+        "objectives": objectives,
         "cost_models": cost_models,
         "groups": ties,
-        "references": references,
-        "points": points,
-        "rejected": [_rejected(row, str(why)) for row in rows if (why := refusals[row["trial"]])],
+        "references": baselines,
+        "points": ordered,
+        "rejected": refused,
     })
-    if volume := volume_block(axes, points, references):
-        document["hypervolume"] = volume
-    check_plain(document, "the front")
+    if volume := volume_block(objectives, ordered, baselines):
+        document["hypervolume"] = plain(volume)
     check_front(document, "the front")
     return document
 
@@ -133,7 +162,7 @@ def _point(row: Mapping[str, Any], sites: Mapping[str, Any]) -> dict[str, Any]:
         **{name: row[name] for name in _COPIED},
         "label": label_of(row, sites),
         "feasible": not over,
-        "nondominated": False,  # references stay so; points are told once all are known
+        "nondominated": False,  # told once all points are known
         "metrics": {name: stat([value]) for name, value in row["metrics"].items()},
         "costs": _counted(row["costs"]),
     }
@@ -166,10 +195,13 @@ def place_of(point: Mapping[str, Any], objectives: Sequence[Mapping[str, Any]]) 
 
 
 def _ordered(
-    points: list[dict[str, Any]], objectives: Sequence[Mapping[str, Any]], letter: str
+    points: Sequence[Mapping[str, Any]], objectives: Sequence[Mapping[str, Any]], letter: str
 ) -> list[dict[str, Any]]:
     ordered = sorted(points, key=lambda point: place_of(point, objectives))
-    return [{**point, "id": f"{letter}{index:03d}"} for index, point in enumerate(ordered)]
+    return [
+        {**point, "id": f"{letter}{index:03d}", "nondominated": False}
+        for index, point in enumerate(ordered)
+    ]
 
 
 def front_mask(
@@ -178,6 +210,24 @@ def front_mask(
     """For each point whether no other one dominates it in the objectives that are on the front."""
     axes = on_front(objectives)
     return nondominated(table_of(points, axes), directions_of(axes)).tolist()
+
+
+def corner_of(
+    axes: Sequence[Mapping[str, Any]],
+    dearest: Sequence[Mapping[str, Any]],
+    measured: Sequence[Mapping[str, Any]],
+) -> dict[str, float]:
+    """Reference point of a hypervolume: the largest costs of `dearest`; metrics 0, or the worst of
+    `measured` where less is better."""
+    corner: dict[str, float] = {}
+    for axis in axes:
+        if axis["kind"] == "cost":
+            corner[axis["name"]] = max(value_of(one, axis) for one in dearest)
+        elif axis["direction"] == "max":
+            corner[axis["name"]] = 0.0
+        else:
+            corner[axis["name"]] = max(value_of(one, axis) for one in measured)
+    return corner
 
 
 def volume_block(
@@ -194,14 +244,7 @@ def volume_block(
     if not floats:
         return None
     axes = on_front(objectives)
-    corner: dict[str, float] = {}
-    for axis in axes:
-        if axis["kind"] == "cost":
-            corner[axis["name"]] = max(value_of(one, axis) for one in floats)
-        elif axis["direction"] == "max":
-            corner[axis["name"]] = 0.0
-        else:
-            corner[axis["name"]] = max(value_of(one, axis) for one in [*points, *references])
+    corner = corner_of(axes, floats, [*points, *references])
     value = hypervolume(table_of(points, axes), directions_of(axes), list(corner.values()))
     return {
         "objectives": list(corner),

@@ -25,7 +25,8 @@ def hypervolume(values: ArrayLike, directions: Sequence[str], reference: Sequenc
       reference: M finite values; a point that is not strictly better in every objective adds 0.
 
     Returns:
-      The volume, in the product of the objectives' units; 0.0 for no points.
+      The volume, in the product of the objectives' units; 0.0 for no points; infinite or NaN where no
+      float holds it.
 
     Raises:
       ValueError: Shapes do not fit, or a value is not finite.
@@ -35,7 +36,8 @@ def hypervolume(values: ArrayLike, directions: Sequence[str], reference: Sequenc
     """
     gains = oriented(values, directions) - oriented([reference], directions)
     gains = gains[(gains > 0).all(axis=1)]
-    return _sweep(gains) if len(directions) == 2 else _exclusive_sum(_front(gains))
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller sees that it is not finite
+        return _sweep(gains) if len(directions) == 2 else _exclusive_sum(_front(gains))
 
 
 def _sweep(gains: Float[np.ndarray, "n 2"]) -> float:

@@ -62,6 +62,19 @@ def wrong_names(front: Mapping[str, Any]) -> Iterator[str]:
             if objective["name"] not in point[PLACE[objective["kind"]]]:
                 name, kind = objective["name"], objective["kind"]
                 yield f"trial '{point['trial']}' has no {kind} '{name}'"
+    yield from _wrong_origins(front)
+
+
+def _wrong_origins(front: Mapping[str, Any]) -> Iterator[str]:
+    names = [run["name"] for run in front["run"].get("merged", [])]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"run.merged lists '{name}' {names.count(name)} times"
+    for row in front["points"] + front["references"] + front["rejected"]:
+        origin = row.get("origin")
+        if names and origin is None:
+            yield f"trial '{row['trial']}' of a merged front lacks its origin"
+        elif origin is not None and origin["run"] not in names:
+            yield f"trial '{row['trial']}' comes from '{origin['run']}', which run.merged does not list"
 
 
 def value_of(point: Mapping[str, Any], objective: Mapping[str, Any]) -> float:

@@ -2,14 +2,14 @@
 
 Two layers: `check_plain` refuses what JSON cannot say faithfully (NaN, infinities, control
 characters, lone surrogates, bottomless nesting); `complaints` holds the rest against `schema.json`.
-Both see files from strangers, so no input may raise anything but `FrontFileError`.
+`fits` passes sound data through both at once and in a hundredth of the time. All see files from
+strangers, so no input may raise anything but `FrontFileError`.
 """
 
 import functools
 import importlib.resources
 import json
 import math
-import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,12 +18,12 @@ import jsonschema
 import numpy as np
 
 from mpnas.errors import FrontFileError, nearest
+from mpnas.pareto.fits import CONTROL, Check, compiled
 
 SCHEMA_VERSION = "mpnas.pareto/1.0"
 MAX_DEPTH = 40
 """Nesting that a front may have; its own parts need 8, `run.config` may bring more."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 
@@ -43,7 +43,7 @@ def printable(text: str) -> str:
     >>> printable("out of \\x1b[31mmemory")
     'out of  [31mmemory'
     """
-    return _CONTROL.sub(" ", text)
+    return CONTROL.sub(" ", text)
 
 
 def check_plain(value: object, what: str) -> None:
@@ -79,9 +79,9 @@ def _unplain(item: object) -> str | None:
         case float():
             return None if math.isfinite(item) else f"is {item}, and numbers here are finite"
         case str():
-            return "holds a control character" if _CONTROL.search(item) else None
+            return "holds a control character" if CONTROL.search(item) else None
         case dict():
-            odd = next((k for k in item if not isinstance(k, str) or _CONTROL.search(k)), None)
+            odd = next((k for k in item if not isinstance(k, str) or CONTROL.search(k)), None)
             return None if odd is None else f"has the key {_SHORT.repr(odd)}, keys are clean text"
         case list():
             return None
@@ -101,8 +101,18 @@ def complaints(document: object, definition: str | None = None) -> list[str]:
     >>> complaints({"mean": 1.0, "std": None, "n": 0, "values": [1.0]}, "stat")
     ['n must be at least 1, got 0']
     """
+    if fits(document, definition):
+        return []
     errors = sorted(_validator(definition).iter_errors(document), key=_weight, reverse=True)
     return [_sentence(error) for error in errors]
+
+
+def fits(document: object, definition: str | None = None) -> bool:
+    """Whether a value passes both `check_plain` and `complaints`, told at a hundredth of their cost.
+
+    True is certain. After False the two have the reason; of values of odd types they may find none.
+    """
+    return _quick(definition)(document)
 
 
 def _weight(error: Any) -> tuple[bool, Any]:
@@ -111,9 +121,19 @@ def _weight(error: Any) -> tuple[bool, Any]:
 
 
 @functools.cache
+def _schema() -> Any:
+    return json.loads(importlib.resources.files("mpnas.pareto").joinpath("schema.json").read_text("utf-8"))
+
+
+@functools.cache
+def _quick(definition: str | None) -> Check:
+    definitions = _schema()["$defs"]
+    return compiled(_schema() if definition is None else definitions[definition], definitions)
+
+
+@functools.cache
 def _validator(definition: str | None) -> Any:
-    text = importlib.resources.files("mpnas.pareto").joinpath("schema.json").read_text("utf-8")
-    schema = json.loads(text)
+    schema = _schema()
     if definition is not None:
         schema = {"$defs": schema["$defs"], "$ref": f"#/$defs/{definition}"}
     # JSON Schema calls 4.0 an integer. Bits and counts go to range() and slices: only int will do.

@@ -1,4 +1,4 @@
-"""Tests of mpnas/cli/pareto.py and mpnas/cli/front.py."""
+"""Tests of mpnas/cli/pareto on the front of a real run: show, pick, validate; and of mpnas/cli/front.py."""
 
 import json
 
@@ -61,3 +61,20 @@ def test_each_broken_promise_is_a_line_and_the_code_is_2(mpnas, own_run):
 def test_a_file_that_is_no_front_is_a_sentence(refused, tmp_path):
     (tmp_path / "front.json").write_text('{"schema": ')
     assert "is not the JSON of a front" in refused("pareto", "show", tmp_path)
+
+
+def test_a_metric_that_the_point_lacks_is_a_dash(mpnas, own_run):
+    front = json.loads((own_run / "front.json").read_text())
+    del front["points"][0]["metrics"]["test_accuracy"]
+    (own_run / "front.json").write_text(json.dumps(front))
+    result = mpnas("pareto", "pick", own_run, "--max-drop", "100%")
+    assert result.exit_code == 0, result.output
+    [line] = [line for line in result.stdout.splitlines() if "test_accuracy" in line]
+    assert line.split("|")[2].strip() == "-"
+
+
+@pytest.mark.parametrize("verb", ["merge", "compare", "export"])
+def test_the_help_of_a_verb_has_a_purpose_and_an_example(mpnas, verb):
+    result = mpnas("pareto", verb, "--help")
+    assert result.exit_code == 0 and f"mpnas pareto {verb} runs/" in result.output
+    assert len(result.output.split("\n\n")[1].strip()) > 20

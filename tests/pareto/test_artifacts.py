@@ -3,9 +3,10 @@
 import hashlib
 
 import pytest
+from front_maker import made, records
 
 from mpnas.errors import FrontFileError
-from mpnas.pareto.artifacts import digest, escapes, inside, wrong_files
+from mpnas.pareto.artifacts import digest, escapes, inside, relocated, wrong_files
 
 CLIMBING = ["../x", "a/../../x", "a\\..\\x", "/etc/passwd", "\\x", "C:\\x", "C:x", "//host/x", ".."]
 
@@ -57,3 +58,23 @@ def test_a_missing_file_is_named(tmp_path):
     assert list(wrong_files({"checkpoint": "ckpt"}, tmp_path)) == [
         "'ckpt' is missing from the run folder."
     ]
+
+
+@pytest.mark.parametrize(
+    "place, checkpoint, exported",
+    [("runs/a", "runs/a/m", "runs/a/p.bin"), (".", "m", "p.bin")],
+    ids=["below", "same"],
+)
+def test_artefacts_are_named_from_the_folder_of_another_file(place, checkpoint, exported):
+    rows = records()
+    rows[4].artifacts.update(checkpoint="m", exports=[{"format": "packed", "path": "p.bin"}])
+    front = made(rows)
+    artifacts = relocated(front, place)["points"][0]["artifacts"]
+    assert artifacts == {"checkpoint": checkpoint, "exports": [{"format": "packed", "path": exported}]}
+    assert front["points"][0]["artifacts"]["checkpoint"] == "m"
+
+
+def test_what_lies_elsewhere_is_not_named_at_all():
+    rows = records()
+    rows[4].artifacts.update(checkpoint="m")
+    assert relocated(made(rows), None)["points"][0]["artifacts"] == {}

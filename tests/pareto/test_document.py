@@ -7,6 +7,7 @@ import pytest
 from front_maker import made
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutation import let_in, mutants, places
 
 from mpnas.errors import FrontFileError
 from mpnas.pareto.document import dumps, load, parse, save
@@ -118,15 +119,7 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path, name):
         load(os.path.join(tmp_path, name))
 
 
-def paths(value, path=()):
-    """The path of every value inside a document."""
-    yield path
-    items = value.items() if isinstance(value, dict) else ()
-    for key, item in enumerate(value) if isinstance(value, list) else items:
-        yield from paths(item, (*path, key))
-
-
-PATHS = list(paths(FRONT))[1:]
+PATHS = list(places(FRONT))[1:]
 ODD = st.sampled_from(
     [None, True, 0, -1, 7, 10**15, 10**400, 0.5, 1e308, float("nan"), float("inf"), "", "p000",
      "float", "../x", "\x00", "$", [], [[]], [[4, 10**15]], {}, {"a": 1}]
@@ -134,13 +127,21 @@ ODD = st.sampled_from(
 
 
 def look(data):
-    """Read a stranger's bytes; only FrontFileError may come out."""
+    """Read a stranger's bytes; whether they were a front. Only FrontFileError may come out."""
     try:
         front = parse(data, "front.json")
-    except FrontFileError:
-        return
-    assert all(isinstance(sentence, str) for sentence in violations(front))
-    dumps(front)
+    except FrontFileError as error:
+        assert str(error).startswith("front.json ") and len(str(error)) < 2000
+        return False
+    assert all(sentence[0] == "I" and sentence.endswith(".") for sentence in violations(front))
+    again = dumps(front)
+    assert parse(again, "again") == front and dumps(parse(again, "again")) == again
+    return True
+
+
+def test_of_a_thousand_mutants_each_is_a_front_to_judge_or_a_sentence():
+    judged = [look(data) for data in mutants(BYTES, 1000)]
+    assert 100 < sum(judged) < 900  # neither is everything let in, nor nothing
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
@@ -153,7 +154,7 @@ def test_flipped_bytes_do_no_more_than_raise_front_file_error(flips):
     data = bytearray(BYTES)
     for place, byte in flips:
         data[place] = byte
-    look(bytes(data))
+    assert look(bytes(data)) == let_in(bytes(data))
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
@@ -167,4 +168,5 @@ def test_replaced_and_dropped_values_do_no_more_than_raise_front_file_error(path
         del inner[path[-1]]
     else:
         inner[path[-1]] = odd[0]
-    look(json.dumps(front).encode())
+    data = json.dumps(front).encode()
+    assert look(data) == let_in(data)

@@ -88,3 +88,7 @@ def test_it_agrees_with_random_sampling():
 def test_more_points_never_take_volume_away(points):
     whole = hypervolume(points, ["max", "max"], [0, 0])
     assert all(hypervolume(points[:k], ["max"] * 2, [0, 0]) <= whole for k in range(len(points)))
+
+
+def test_a_volume_that_no_float_holds_is_infinite():
+    assert hypervolume([[1e30] * 11], ["max"] * 11, [0] * 11) == np.inf

@@ -5,8 +5,11 @@ import hashlib
 
 import pytest
 from front_maker import SITES, TIES, RUN, made, recompute, record, records
+from hypothesis import given, settings
+from random_fronts import fronts
 
 from mpnas.errors import SearchSpaceError
+from mpnas.pareto.document import dumps, load, save
 from mpnas.pareto.invariants import violations
 
 WIDTH = {"granularity": "group", "channels": 6}
@@ -31,6 +34,16 @@ def test_a_built_front_breaks_none():
 
 def test_an_empty_front_breaks_none():
     assert violations(made([]), recompute=recompute) == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(fronts())
+def test_every_front_of_random_records_is_sound_and_comes_back_byte_for_byte(tmp_path_factory, front):
+    folder = tmp_path_factory.mktemp("front")
+    save(front, folder / "front.json")
+    again = load(folder / "front.json")
+    assert violations(again, recompute=recompute) == []
+    assert dumps(again) == (folder / "front.json").read_bytes()
 
 
 def test_violations_change_nothing():
