@@ -24,7 +24,7 @@ VERBS = {
     "list": "List the runs in a folder.",
     "stop": "Ask a living run to end; it can be resumed.",
     "clean": "Remove what a run can do without.",
-    "pareto": "Show, check or pick from a front; needs no JAX.",
+    "pareto": "Show, check, pick from, merge, compare or export fronts; needs no JAX.",
     "eval": "Measure trained weights, or check a point against its file.",
 }
 
