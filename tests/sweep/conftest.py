@@ -1,5 +1,6 @@
 import pytest
 import tiny_plan
+from driver import Driver
 
 from mpnas.sweep.trial import run_trial
 
@@ -17,3 +18,17 @@ def finished(tmp_path_factory):
 def cache(tmp_path_factory):
     """Compiled programs of the processes that tests start."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def start(cache):
+    """Starts drivers of sweeps, and kills what is left of them at the end."""
+    started = []
+
+    def starting(folder, **options):
+        started.append(Driver(folder, cache, **options))
+        return started[-1]
+
+    yield starting
+    for driver in started:
+        driver.clean_up()

@@ -8,4 +8,4 @@ from pathlib import Path
 from mpnas.sweep.tune.drive import run_pending
 from mpnas.sweep.tune.resources import Resources
 
-print(json.dumps(dataclasses.asdict(run_pending(Path(sys.argv[1]), Resources(cpus=1, retries=2)))))
+print(json.dumps(dataclasses.asdict(run_pending(Path(sys.argv[1]), Resources(**json.loads(sys.argv[2]))))))
