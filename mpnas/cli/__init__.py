@@ -21,6 +21,7 @@ VERBS = {
     "sweep": "Run every trial of an experiment and draw its front.",
     "resume": "Finish an interrupted run and draw its front.",
     "pareto": "Show, check or pick from a front; needs no JAX.",
+    "report": "Write the page of a front again; needs no JAX.",
     "eval": "Measure trained weights, or check a point against its file.",
 }
 

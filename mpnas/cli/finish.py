@@ -14,6 +14,7 @@ from mpnas.cli.printing import short, show
 from mpnas.errors import BudgetError
 from mpnas.pareto import pick, save
 from mpnas.report import front_table, gap_warnings, reference_table, rejected_table, verdict
+from mpnas.report.page import write_page
 from mpnas.report.plots import bits_png, front_png
 from mpnas.sweep.collect import front_of
 from mpnas.sweep.plan import Plan
@@ -47,10 +48,10 @@ def finish(folder: Path, plan: Plan, cpus: int | None) -> None:
 
 
 def write_front(front: dict[str, Any], folder: Path) -> list[Path]:
-    """Write `front.json`, `front.png` and, of the best point, `bits.png`; the files written."""
+    """Write `front.json`, `front.png`, `report.html` and, of the best point, `bits.png`; gives the files."""
     save(front, folder / "front.json")
     front_png(front, folder / "front.png")
-    files = [folder / "front.json", folder / "front.png"]
+    files = [folder / "front.json", folder / "front.png", write_page(folder, front)]
     try:
         best = pick(front, {})
     except BudgetError:

@@ -43,7 +43,7 @@ def command(
 
     CONFIG is a TOML file or the name of a bundled experiment. The trials are float networks, searches
     under each budget, and the baselines to judge them by; they run side by side. In the run folder
-    there are then front.json, front.png and bits.png. Called again on the folder of the same
+    there are then front.json, report.html, front.png and bits.png. Called again on the folder of the same
     experiment, it finishes what is not done; Ctrl-C leaves a run that can be resumed.
     """
     experiment, table = experiment_of(config, overrides)
