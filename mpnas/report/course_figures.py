@@ -12,6 +12,7 @@ from mpnas.report.front_figure import Picture
 from mpnas.report.svg import (
     SHAPES, Axes, Scale, around, figure, frame, line, mark, short_amount,
 )
+from mpnas.report.tables import amount_text
 
 Front = Mapping[str, Any]
 PANELS, MOMENTS = 24, 200
@@ -76,7 +77,12 @@ def _panel(
             parts.append(line(axes, points, class_=kind, data_id=trial, data_kind=kind))
     words = f"{cost} over the steps of the search: expected and exact, of {len(curves)} seeds."
     svg = figure(axes, f"{label}: {cost}", words, *parts)
-    return Picture(svg, above=cost.replace("_", " "), below="step")
+    rows = [
+        (trial, f"{step:,g}", *map(amount_text, amounts))
+        for trial, curve in curves.items() for step, *amounts in curve[-1:]
+    ]
+    heads = ("trial", "last step", "expected", "exact")
+    return Picture(svg, above=cost.replace("_", " "), below="step", heads=heads, rows=rows)
 
 
 def volume_picture(front: Front, evidence: Evidence) -> Picture | None:
@@ -112,6 +118,12 @@ def volume_picture(front: Front, evidence: Evidence) -> Picture | None:
         figure(axes, name, f"{len(order)} searches; the last value is {block['value']:.6g}.", *parts),
         above="hypervolume [% of the last]",
         below="minutes since the first trial began" if timed else "searches, by name",
+        heads=("point", "minutes" if timed else "search", "hypervolume", "% of the last"),
+        rows=[
+            (point["id"], f"{when:.2f}" if timed else f"{when:g}", f"{value:,.6g}",
+             f"{100 * value / block['value']:.2f}")
+            for when, value, point in course
+        ],
     )
 
 

@@ -31,6 +31,7 @@ class Picture:
       legend: (glyph, words) of what is in it.
       above, below: Titles of the vertical and the horizontal axis.
       notes: Sentences on what is not to be seen, or easily misread.
+      heads, rows: The same as a table; the first cell of a row is a name, the others are numbers.
     """
 
     svg: Markup
@@ -38,6 +39,8 @@ class Picture:
     above: str = ""
     below: str = ""
     notes: Sequence[str] = ()
+    heads: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
 
 
 @dataclasses.dataclass(frozen=True)

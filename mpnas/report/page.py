@@ -89,6 +89,7 @@ def page_html(front: Front, evidence: Evidence = Evidence()) -> str:
         hidden=len(on) - len(shown), bits=[(b, bits_words(b)) for b in bits],
         sensitivity=sensitivity_rows(front, evidence),
         measured=len(evidence.scores), searches=searches,
+        ends=[row for _, picture in searches for row in picture.rows],
         more_searches=len(over_seeds(front["points"])) > len(searches) == PANELS,
         volume=volume_picture(front, evidence),
         rejected=[{**row, "reason": portable(row["reason"])} for row in front["rejected"]],

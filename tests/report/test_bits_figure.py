@@ -41,8 +41,8 @@ def test_shares_are_those_of_parameters_and_of_work():
     front = made()
     (_, parameters), (_, macs), (_, activations) = share_rows(front, front["points"][0])
     # 400, 800 and 100 weights; 4000, 8000 and 100 MACs: 8 bits for half, none, and all of them.
-    for bar, unit, amounts in ((parameters, 1300, [300, 500, 200, 300]), (macs, 12100, [2100, 5000, 2000, 3000])):
-        assert [float(s[1]) * unit for s in segments(bar)] == pytest.approx(amounts)
+    assert [float(s[1]) * 1300 for s in segments(parameters)] == pytest.approx([300, 500, 200, 300])
+    assert [float(s[1]) * 12100 for s in segments(macs)] == pytest.approx([2100, 5000, 2000, 3000])
     assert [s[:2] for s in segments(activations)] == [("8", "1.0")]
 
 

@@ -31,6 +31,7 @@ def test_expected_and_exact_costs_are_lines_and_the_limit_is_dotted():
     assert numbers(tags, "expected") == [("1 5", "900.5 700.25")]
     assert numbers(tags, "exact") == [("1 5", "1000 650")]
     assert numbers(tags, "limit") == [("1 5", "650 650")]
+    assert picture.rows == [("s0", "5", "700.25", "650")]
 
 
 def test_seeds_share_a_figure_and_another_budget_has_its_own():
@@ -72,6 +73,7 @@ def test_hypervolume_grows_as_trials_end():
     ]
     assert [a["data-id"] for a in marks] == ["p001", "p002", "p000"]
     assert picture.below == "minutes since the first trial began"
+    assert picture.rows[0] == ("p001", "1.00", "3,913", "95.15")  # 3913 / 4112.5
 
 
 def test_without_times_searches_are_counted_by_name():

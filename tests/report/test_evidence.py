@@ -38,7 +38,7 @@ def test_damaged_lines_are_skipped_and_the_others_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "result", [[], {}, *({"ended_utc": when} for when in (3, "soon", "2026-01-31T12:00:00Z<script>"))], ids=str
+    "result", [[], {}, *({"ended_utc": when} for when in (3, "soon", "2026-01-31T12:00:00Z<b>"))], ids=str
 )
 def test_an_end_that_is_no_time_is_none(tmp_path, result):
     trial(tmp_path, "a", [], result)

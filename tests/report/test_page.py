@@ -44,6 +44,7 @@ def run_folder(folder, front, trial="s0"):
 def test_a_run_folder_gives_every_section_in_order(tmp_path):
     text = write_page(run_folder(tmp_path, made())).read_text(encoding="utf-8")
     assert sections(text) == SECTIONS
+    assert "s0 2 9 8" in words_of(text)  # where the search ended
     links = [a["href"] for tag, a in Tags(text).found if tag == "a"]
     assert set(links) <= {f"#{name}" for name in SECTIONS} and len(links) == len(SECTIONS) - 1
 

@@ -23,10 +23,16 @@ const marks = [...document.querySelectorAll("#front .mark[data-id]")].map((mark)
   const middle = [box.x + box.width / 2, box.y + box.height / 2];
   return [mark.dataset.id, +mark.dataset.x, +mark.dataset.y, ...middle];
 });
-const outside = [...document.querySelectorAll("body *")].filter((one) => !one.closest(".scroll, .box, .tip") &&
-  one.getBoundingClientRect().right > innerWidth + 0.5).map((one) => one.outerHTML.slice(0, 90));
+const outside = [...document.querySelectorAll("body *")].filter((one) => !one.closest(".scroll, .box") &&
+  one.getBoundingClientRect().right > innerWidth + 0.5).map((one) => one.outerHTML);
+const tips = ["p000", "r000"].map((id) => {
+  const click = new MouseEvent("click", {bubbles: true});
+  document.querySelector(`#front [data-id=${id}] .touch`).dispatchEvent(click);
+  const [tip] = document.getElementsByClassName("tip"), box = tip.getBoundingClientRect();
+  return [tip.hidden ? "" : tip.textContent, box.left, box.right];
+});
 const [width, wide] = [innerWidth, document.documentElement.scrollWidth];
-parent.document.body.dataset.measured = JSON.stringify({width, wide, outside, marks});
+parent.document.body.dataset.measured = JSON.stringify({width, wide, outside, marks, tips});
 </script></body>"""
 
 
@@ -138,6 +144,8 @@ def test_marks_lie_on_their_scales_and_nothing_is_wider_than_the_window(tmp_path
     found = measured(page_html(front), tmp_path, width)
     assert found["width"] == width
     assert found["outside"] == [] and found["wide"] <= width
+    for name, (words, begin, end) in zip(("p000", "r000"), found["tips"], strict=True):
+        assert words.startswith(f"{name}: ") and 0 <= begin < end <= width
     marks = {name: place for name, *place in found["marks"]}
     left, right = (marks[name] for name in ("p000", "r000"))  # the cheapest, and the float network
     top, bottom = max(marks.values(), key=lambda m: m[1]), min(marks.values(), key=lambda m: m[1])
