@@ -1,4 +1,4 @@
-"""How sweeps scale: many trials of a search that does nothing, and what a sweep adds to the work of its trials.
+"""How sweeps scale: many trials that do nothing, and what a sweep adds to the work of its trials.
 
 `scale`: sweeps of a network of two layers whose phases have no steps, so that all that is left is what mpnas
 and Ray do for a trial: placing it, its data and structure, repair, evaluation, checkpoint, record. Measured
@@ -94,7 +94,8 @@ def scale(trials: int, cpus: int) -> dict[str, Any]:
             "seconds_per_trial": round(seconds / max(end[2] - early[2], 1), 3),
             "driver_mb_early": round(early[1], 1), "driver_mb_end": round(end[1], 1),
             "folder_mb": round(_size(root / "run") / 1e6, 2),
-            "pareto_show_seconds": round(show_seconds, 2), "pareto_show_lines": len(shown.stdout.splitlines()),
+            "pareto_show_seconds": round(show_seconds, 2),
+            "pareto_show_lines": len(shown.stdout.splitlines()),
         }
         print("  ".join(f"{name} {value}" for name, value in row.items()))
         return row
@@ -108,7 +109,7 @@ def _driven(folder: Path, cpus: int, trials: int) -> list[tuple[float, float, in
         "import sys; from pathlib import Path; from mpnas.sweep.tune.drive import run_pending\n"
         "from mpnas.sweep.tune.resources import Resources; from mpnas.sweep.collect import front_of\n"
         "from mpnas.pareto import save\n"
-        "folder = Path(sys.argv[1]); print(run_pending(folder, Resources(cpus=int(sys.argv[2]))), flush=True)\n"
+        "folder = Path(sys.argv[1]); print(run_pending(folder, Resources(cpus=int(sys.argv[2]))))\n"
         "save(front_of(folder), folder / 'front.json')\n"
     )
     driver = subprocess.Popen([sys.executable, "-c", code, str(folder), str(cpus)], cwd=folder.parent)
@@ -129,11 +130,13 @@ def _resident_mb(pid: int) -> float | None:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return None
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS")), None)
+    lines = (line for line in status.splitlines() if line.startswith("VmRSS"))
+    return next((int(line.split()[1]) / 1024 for line in lines), None)
 
 
 def _size(folder: Path) -> int:
-    return sum(os.lstat(os.path.join(top, name)).st_size for top, _, names in os.walk(folder) for name in names)
+    files = (os.path.join(top, name) for top, _, names in os.walk(folder) for name in names)
+    return sum(os.lstat(file).st_size for file in files)
 
 
 # Overhead -----------------------------------------------------------------------------------------
@@ -183,7 +186,7 @@ def overhead(cpus: int) -> dict[str, Any]:
 
 
 def _timed_sweep(folder: Path, cpus: int) -> tuple[float, list[float]]:
-    """Wall seconds of a sweep, and per trial, in order of their starts, from its placing to its first step."""
+    """Wall seconds of a sweep, and per trial, as they started, from its placing to its first step."""
     from mpnas.sweep.tune import drive
     from mpnas.sweep.tune.resources import Resources
 

@@ -25,6 +25,7 @@ VERBS = {
     "stop": "Ask a living run to end; it can be resumed.",
     "clean": "Remove what a run can do without.",
     "pareto": "Show, check, pick from, merge, compare or export fronts; needs no JAX.",
+    "report": "Write the page of a front again; needs no JAX.",
     "eval": "Measure trained weights, or check a point against its file.",
 }
 

@@ -12,6 +12,9 @@ from mpnas.cli.printing import short, show
 from mpnas.errors import BudgetError
 from mpnas.pareto import pick, save
 from mpnas.report import front_table, gap_warnings, reference_table, rejected_table, verdict
+from mpnas.report.events import write_events
+from mpnas.report.evidence import evidence_of
+from mpnas.report.page import write_page
 from mpnas.report.plots import bits_png, front_png
 from mpnas.sweep.collect import front_of
 from mpnas.sweep.folder import has_result, outline_of
@@ -48,10 +51,11 @@ def finish(folder: Path, plan: Plan, resources: Resources) -> None:
 
 
 def write_front(front: dict[str, Any], folder: Path) -> list[Path]:
-    """Write `front.json`, `front.png` and, of the best point, `bits.png`; the files written."""
+    """Write `front.json`, `report.html`, pictures and TensorBoard events; the files that one looks at."""
     save(front, folder / "front.json")
     front_png(front, folder / "front.png")
-    files = [folder / "front.json", folder / "front.png"]
+    write_events(folder, evidence_of(folder, front))
+    files = [folder / "front.json", folder / "front.png", write_page(folder, front)]
     try:
         best = pick(front, {})
     except BudgetError:

@@ -41,6 +41,8 @@ class Record:
       seconds: Part of the trial -> wall-clock seconds.
       steps: Part of the trial -> optimizer steps; "evaluations" -> assignments that a search may try.
       artifacts: checkpoint, sha256 and exports, with paths relative to the run folder.
+      ended_utc: When the trial was over, as "2026-01-31T12:00:00Z"; None where nobody said. It stays in the
+        record: two equal runs give equal fronts.
     """
 
     trial: str
@@ -60,6 +62,7 @@ class Record:
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     steps: dict[str, int] = dataclasses.field(default_factory=dict)
     artifacts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    ended_utc: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object, every field present.

@@ -4,7 +4,6 @@ Drawn with Matplotlib's objects on an Agg canvas: no window, no global state, sa
 """
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,9 +17,10 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from mpnas.pareto.bits import Decision, Sites, main_bits, runs_of
+from mpnas.pareto.bits import Decision, main_bits
 from mpnas.pareto.objectives import first_cost, report_metric, value_of
 from mpnas.pareto.summary import over_seeds
+from mpnas.report.layers import counts_of, layers_of
 
 Front = Mapping[str, Any]
 
@@ -159,7 +159,7 @@ def bits_png(front: Front, point: Mapping[str, Any], path: str | os.PathLike[str
       point: A point or reference with an assignment.
       path: PNG file to write.
     """
-    rows = _layers(front["run"]["sites"], point["assignment"])
+    rows = layers_of(front["run"]["sites"], point["assignment"])
     size = (7.6, 1.7 + 0.27 * max(len(rows), 2))
     figure = Figure(figsize=size, dpi=160, layout=ConstrainedLayoutEngine(wspace=0.08))
     canvas = FigureCanvasAgg(figure)
@@ -188,27 +188,10 @@ def bits_png(front: Front, point: Mapping[str, Any], path: str | os.PathLike[str
     canvas.print_png(os.fspath(path))
 
 
-def _layers(
-    sites: Sites, assignment: Mapping[str, Decision]
-) -> dict[str, dict[str, tuple[Decision, int]]]:
-    """Layer -> kind of site -> its decision and how many it declares, in network order."""
-    rows: dict[str, dict[str, tuple[Decision, int]]] = {}
-    for name in sorted(sites, key=lambda name: _in_order(name, sites[name])):
-        kind = sites[name]["kind"]
-        if name in assignment and kind in ("weight", "activation"):
-            layer = name.rpartition("/")[0] or name
-            # Two sites of one kind in a layer, say the two inputs of a product, get a row each.
-            place = name if kind in rows.get(layer, {}) else layer
-            rows.setdefault(place, {})[kind] = (assignment[name], sites[name]["decisions"])
-    return rows
-
-
 def _stacked(axes: Axes, height: int, decision: Decision, decisions: int) -> set[int]:
-    counts: dict[int, int] = {}
-    for bits, count in runs_of(decision, decisions):
-        counts[bits] = counts.get(bits, 0) + count
+    counts = counts_of(decision, decisions)
     total, left = sum(counts.values()), 0.0
-    for bits in sorted(counts, reverse=True):
+    for bits in counts:
         width, colour = counts[bits] / total, _colour(bits)
         axes.barh(height, width, left=left, height=0.78, color=colour, ec="white", lw=0.6)
         if width > 0.06:
@@ -216,12 +199,6 @@ def _stacked(axes: Axes, height: int, decision: Decision, decisions: int) -> set
                       color="white" if sum(to_rgb(colour)) < 1.5 else INK)
         left += width
     return set(counts)
-
-
-def _in_order(name: str, site: Mapping[str, Any]) -> tuple[Any, ...]:
-    # Keys of a canonical file are sorted, so block10 would come before block2.
-    pieces = re.split(r"([0-9]+)", name)
-    return site.get("index", 0), [(len(p), p) if p.isdecimal() else (0, p) for p in pieces]
 
 
 def _colour(bits: int) -> str:

@@ -392,7 +392,8 @@ class _Run:
         return Record(
             trial=spec.id, kind=spec.kind, controller=name, seed=spec.seed,  # type: ignore[arg-type]
             budget=dict(spec.budget), status=status, stage=stage, metrics=metrics, costs=costs,
-            artifacts=artifacts, seconds={"total": round(time.time() - self.began, 3)}, **more,
+            artifacts=artifacts, seconds={"total": round(time.time() - self.began, 3)},
+            ended_utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **more,
         )
 
 

@@ -37,7 +37,7 @@ def test_a_finished_run_is_not_run_again_and_its_front_is_written_anew(mpnas, ti
     result = mpnas("sweep", tiny_toml, "--out", own_run)
     assert result.exit_code == 0, result.output
     assert "3 trials: 1 float, 1 uniform, 1 search; 3 of 3 are done already." in result.stdout
-    for words in ("Budgets", "Front of tiny", "References", "Against uniform 8-bit", "front.png"):
+    for words in ("Budgets", "Front of tiny", "References", "Against uniform 8-bit", "front.png", "report"):
         assert words in result.stdout
     assert violations(load(own_run / "front.json"), root=own_run) == []
     assert (own_run / "front.png").read_bytes()[:4] == (own_run / "bits.png").read_bytes()[:4] == b"\x89PNG"

@@ -1,6 +1,7 @@
 """Tests of mpnas/pareto/front.py."""
 
 import copy
+import dataclasses
 
 import pytest
 from front_maker import CREATED, HALF, OBJECTIVES, RUN, SITES, made, record, records
@@ -147,3 +148,8 @@ def test_what_was_asked_and_when_is_kept():
     assert front["created_utc"] == CREATED
     assert front["run"]["sites"] == SITES
     assert front["points"][0]["budget"] == {"weight_bytes": "50%"}
+
+
+def test_when_a_trial_ended_is_not_in_the_front():
+    late = [dataclasses.replace(row, ended_utc="2026-01-31T12:00:00Z") for row in records()]
+    assert dumps(made(late)) == dumps(made(records()))

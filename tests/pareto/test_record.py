@@ -82,3 +82,15 @@ def test_to_json_shares_nothing_with_the_record():
     one = record("a")
     one.to_json()["costs"]["bops"] = -1
     assert one.costs["bops"] > 0
+
+
+@pytest.mark.parametrize("when", ["yesterday", "2026-01-31T12:00:00+01:00", "2026-01-31T12:00:00Z "])
+def test_an_end_that_is_no_time_of_utc_is_refused(when):
+    with pytest.raises(FrontFileError, match="ended_utc"):
+        record("a", ended_utc=when).to_json()
+
+
+def test_a_record_that_was_written_before_ends_were_told_is_still_read():
+    value = record("a").to_json()
+    del value["ended_utc"]
+    assert Record.from_json(value) == record("a")

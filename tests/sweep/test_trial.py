@@ -1,5 +1,6 @@
 """Tests of mpnas/sweep/trial.py."""
 
+import datetime
 import json
 import shutil
 
@@ -42,6 +43,8 @@ def test_record_of_a_search_tells_what_was_asked_and_what_came_out(finished):
     home = finished / "trials" / SEARCH
     assert json.loads((home / "assignment.json").read_text()) == record.assignment
     assert json.loads((home / "result.json").read_text()) == record.to_json()
+    ended = datetime.datetime.fromisoformat(record.ended_utc).timestamp()
+    assert (home / "result.json").stat().st_mtime - 60 < ended <= (home / "result.json").stat().st_mtime
 
 
 def test_baselines_are_records_of_their_kind(finished):

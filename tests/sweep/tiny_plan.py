@@ -81,7 +81,7 @@ def final_arrays(folder, trial):
 def told(record):
     """What a record tells, without clocks and hashes of files that hold them."""
     fields = record.to_json()
-    return {k: v for k, v in fields.items() if k not in {"seconds", "artifacts"}}
+    return {k: v for k, v in fields.items() if k not in {"seconds", "ended_utc", "artifacts"}}
 
 
 def environment(cache, **more):
