@@ -129,6 +129,13 @@ def _alone(folder: Path, trial_id: str, report: Report | None) -> Record | Mpnas
         return error
 
 
+def _read(result: Path) -> Record | MpnasError:
+    try:
+        return read_record(result)
+    except MpnasError as error:
+        return error
+
+
 def _of(report: Report | None, trial_id: str) -> Callable[[Row], None] | None:
     return None if report is None else functools.partial(report, trial_id)
 
@@ -149,16 +156,17 @@ class _Crew:
         self.plan, self.folder, self.specs, self.report = plan, folder, specs, report
         self.homes: dict[str, Home] = {}
         self.ends: dict[str, Record | MpnasError] = {}
-        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        for spec in self.specs:
-            done = home_of(self.folder, spec.id) / "result.json"
-            if done.exists():
-                self.ends[spec.id] = read_record(done)
-            else:
-                home = Home(self.plan, spec, self.folder, _of(self.report, spec.id))
-                self.homes[spec.id] = self._open.enter_context(home)
+        with contextlib.ExitStack() as opened:
+            for spec in self.specs:
+                done = home_of(self.folder, spec.id) / "result.json"
+                if done.exists():
+                    self.ends[spec.id] = _read(done)
+                else:
+                    home = Home(self.plan, spec, self.folder, _of(self.report, spec.id))
+                    self.homes[spec.id] = opened.enter_context(home)
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -184,6 +184,16 @@ def test_member_with_only_its_last_checkpoint_left_writes_the_same_record(tmp_pa
     same_end(folder, together, SEARCHED)
 
 
+def test_damaged_result_is_told_of_its_member_alone(tmp_path, together):
+    folder = tmp_path / "run"
+    shutil.copytree(together, folder)
+    (folder / "trials" / SEARCHED[1] / "result.json").write_text("{")
+    (folder / "trials" / SEARCHED[2] / "result.json").unlink()
+    ends = run_population(folder, SEARCHED)
+    assert "result.json is damaged" in str(ends[SEARCHED[1]])
+    same_end(folder, together, [SEARCHED[0], *SEARCHED[2:]])
+
+
 def test_member_that_a_newer_attempt_took_over_ends_alone(tmp_path, floats, together):
     folder, lost = copied(floats, tmp_path / "run"), SEARCHED[1]
     home = folder / "trials" / lost
