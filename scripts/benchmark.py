@@ -2,12 +2,14 @@
 
     python scripts/benchmark.py search-step [--batch 128] [--repeats 15] [--json FILE]
     python scripts/benchmark.py regret [--seeds 10] [--only gumbel dbp] [--rebuild] [--json FILE]
+    python scripts/benchmark.py population [--model resnet8] [--members 1 4 16] [--json FILE]
 
 `search-step` times a plain float training step of ResNet-8 and search steps over the same network:
 bits per layer, bits per channel, bits per channel with searched activations; and the peak memory that
 the compiler plans for each. Other processes on the machine disturb absolute times; quote the ratios.
 `regret` compares what every controller finds with the best of all assignments of a small space (see
-`regret.py`), and ends with 1 where one that must find it does not.
+`regret.py`), and ends with 1 where one that must find it does not. `population` times search steps of
+many members in one program and one after another (see `population.py`).
 """
 
 import argparse
@@ -22,6 +24,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import population
 import regret
 import sweep_scale
 from flax import nnx
@@ -56,6 +59,7 @@ def main() -> None:
     step.add_argument("--json", type=Path)
     step.set_defaults(run=search_step)
     regret.add(commands)
+    population.add(commands)
     sweep_scale.add(commands)
     arguments = parser.parse_args()
     sys.exit(arguments.run(arguments))

@@ -260,9 +260,9 @@ def _stream_rows(rows: int, seed: int, step: int, size: int) -> Shaped[np.ndarra
     return picks
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=64)
 def _epoch_order(rows: int, seed: int, epoch: int) -> Shaped[np.ndarray, " rows"]:
-    """The shuffle of one epoch; kept, as thousands of steps ask for the same one."""
+    """The shuffle of one epoch; kept, as thousands of steps, and a population of seeds, ask for it."""
     order = np.random.default_rng([ORDER_STREAM, seed, epoch]).permutation(rows)
     return _read_only(order)
 

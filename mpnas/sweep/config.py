@@ -9,7 +9,7 @@ import importlib.resources
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from mpnas.control import PROPOSERS, REFERENCES, RELAXATIONS, SCORERS, SEARCHERS, Proposer, Relaxation, Scorer
 from mpnas.cost import COSTS, KNOWN_COSTS, Cost
@@ -17,7 +17,7 @@ from mpnas.errors import ConfigError, nearest
 from mpnas.quant.format import INTEGER_BITS
 from mpnas.space import Rule
 from mpnas.sweep.table import override, parsed, read_toml, validated
-from mpnas.train import Phase
+from mpnas.train import Phase, Population
 
 BUNDLED_EXPERIMENTS = "experiments"
 BUNDLED_SPACES = "search_spaces"
@@ -91,6 +91,9 @@ class Experiment:
       weights: File with trained float weights: a path, or relative to the data folder.
       references: What is compared.
       checkpoint_every: Steps between checkpoints.
+      population: How trials that differ in budget, seed or baseline run: `together` in one program,
+        `apart`, or `auto`, together where there is an accelerator.
+      population_size: Trials in one program, at most; >= 1. More of them need as many times the memory.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
@@ -108,6 +111,8 @@ class Experiment:
     weights: str | None = None
     references: References = References()
     checkpoint_every: int = 400
+    population: Population = "auto"
+    population_size: int = 16
 
     def __post_init__(self) -> None:
         if not (self.controllers and self.budgets and self.seeds):
@@ -127,6 +132,11 @@ class Experiment:
             )
         if self.checkpoint_every < 1:
             raise ConfigError(f"checkpoint_every must be >= 1, got {self.checkpoint_every}.")
+        if self.population not in get_args(Population):
+            words = nearest(self.population, get_args(Population))
+            raise ConfigError(f"there is no population '{self.population}'; nearest: {words}.")
+        if self.population_size < 1:
+            raise ConfigError(f"population_size must be >= 1, got {self.population_size}.")
         own = [spec for spec in self.costs if ":" in named(spec)[0]]
         given = [known_cost(spec) for spec in self.costs if spec not in own]
         known = [cost.name for cost in (*COSTS, *given)]

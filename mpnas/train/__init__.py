@@ -6,6 +6,7 @@ from mpnas.train.find import find, length_of, method_of, solve
 from mpnas.train.loop import Hooks, Progress, Teacher, run_phase
 from mpnas.train.model import is_model, streams
 from mpnas.train.phase import Optimizer, Phase
+from mpnas.train.population import Member, Mode, Population, mode_of, run_members
 from mpnas.train.propose import decided_gap, propose
 from mpnas.train.scores import scores_of
 from mpnas.train.search import (
@@ -19,6 +20,7 @@ from mpnas.train.search import (
     fit,
     retrain,
     search,
+    search_members,
     start_search,
     teacher,
     with_float_parts,
@@ -32,8 +34,11 @@ __all__ = [
     "Checkpoints",
     "Found",
     "Hooks",
+    "Member",
+    "Mode",
     "Optimizer",
     "Phase",
+    "Population",
     "Progress",
     "Teacher",
     "TrainState",
@@ -48,14 +53,17 @@ __all__ = [
     "is_model",
     "length_of",
     "method_of",
+    "mode_of",
     "module_accuracy",
     "module_outputs",
     "one_hot_gates",
     "propose",
     "retrain",
+    "run_members",
     "run_phase",
     "scores_of",
     "search",
+    "search_members",
     "solve",
     "start",
     "start_search",

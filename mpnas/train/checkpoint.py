@@ -99,6 +99,12 @@ class Checkpoints:
             return step, arrays, meta
         return None
 
+    def forget(self, after: int) -> None:
+        """Delete every checkpoint behind a step: the run goes back to it, and writes them again."""
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            if step > after:
+                self._manager.delete(step)
+
     def _read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         described = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         if described.pop("digest", None) != _seal(described):

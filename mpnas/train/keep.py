@@ -13,8 +13,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from mpnas.control import Relaxation
+from mpnas.control import Arch, Relaxation
 from mpnas.cost import Cost, measure, satisfied
 from mpnas.supernet import Supernet
 from mpnas.train.evaluate import noiseless
@@ -43,18 +44,74 @@ def kept(
       net, controller: What the logits mean.
       costs, limits: What must hold of the discrete network; costs without a limit are not looked at.
     """
-    best: Best = state.best
-    if loss is not None:
-        best = dataclasses.replace(best, total=best.total + loss, count=best.count + 1)
-    if step % max(1, steps // WINDOWS) == 0 or step == steps:
+    best = _counted(state.best, loss)
+    if _window_ends(step, steps):
         mean = best.total / best.count
-        better = bool(mean < best.loss) and _feasible(state, net, controller, costs, limits)
+        better = bool(mean < best.loss) and _feasible(state.arch, net, controller, costs, limits)
         best = dataclasses.replace(best, total=jnp.zeros_like(best.total), count=jnp.zeros_like(best.count))
         if better:
             # A copy, because the next step gives the buffers of the state away.
             parts, arch = jax.tree.map(jnp.copy, (state.parts, state.arch))
             best = dataclasses.replace(best, parts=parts, arch=arch, loss=mean)
     return dataclasses.replace(state, best=best)
+
+
+def kept_together(
+    stack: TrainState,
+    losses: Any,
+    *,
+    step: int,
+    steps: int,
+    net: Supernet,
+    controller: Relaxation,
+    costs: Sequence[Cost],
+    limits: Sequence[Mapping[str, float]],
+) -> TrainState:
+    """The same for the members of a population, along the leading axis of the stack.
+
+    Args:
+      stack: The members' states after the step's updates.
+      losses: `(members,)` of the step; None if the weights were not updated in it.
+      step, steps, net, controller, costs: As in `kept`.
+      limits: Of each member.
+    """
+    best = _counted(stack.best, losses)
+    if _window_ends(step, steps):
+        mean = best.total / best.count
+        lower = np.asarray(mean < best.loss)
+        better = np.array([
+            bool(lower[k])
+            and _feasible(jax.tree.map(lambda leaf: leaf[k], stack.arch), net, controller, costs, own)
+            for k, own in enumerate(limits)
+        ])
+        best = dataclasses.replace(best, total=jnp.zeros_like(best.total), count=jnp.zeros_like(best.count))
+        if better.any():
+            parts, arch, loss = _where(
+                better, (stack.parts, stack.arch, mean), (best.parts, best.arch, best.loss)
+            )
+            best = dataclasses.replace(best, parts=parts, arch=arch, loss=loss)
+    return dataclasses.replace(stack, best=best)
+
+
+@jax.jit
+def _where(better: Any, new: Any, old: Any) -> Any:
+    """Member by member the new leaves or the old ones."""
+
+    def one(fresh: Any, kept: Any) -> Any:
+        return jnp.where(better.reshape(better.shape + (1,) * (fresh.ndim - 1)), fresh, kept)
+
+    return jax.tree.map(one, new, old)
+
+
+def _counted(best: Best, loss: Any) -> Best:
+    """The window with one more loss."""
+    if loss is None:
+        return best
+    return dataclasses.replace(best, total=best.total + loss, count=best.count + 1)
+
+
+def _window_ends(step: int, steps: int) -> bool:
+    return step % max(1, steps // WINDOWS) == 0 or step == steps
 
 
 def handed_on(state: TrainState) -> TrainState:
@@ -65,12 +122,12 @@ def handed_on(state: TrainState) -> TrainState:
 
 
 def _feasible(
-    state: TrainState,
+    arch: Arch,
     net: Supernet,
     controller: Relaxation,
     costs: Sequence[Cost],
     limits: Mapping[str, float],
 ) -> bool:
-    probabilities, _ = noiseless(net, controller)(state.arch)  # type: ignore[arg-type]
+    probabilities, _ = noiseless(net, controller)(arch)  # type: ignore[arg-type]
     nearest = net.space.nearest(probabilities)
     return satisfied(measure([cost for cost in costs if cost.name in limits], net.space, nearest), limits)

@@ -17,12 +17,13 @@ from flax import nnx
 from mpnas.control import Relaxation, mean_entropy, undecided_share
 from mpnas.cost import COSTS, Budget, Cost, expected, measure, refuse_impossible, repair, spend
 from mpnas.data import Dataset
-from mpnas.errors import ConfigError
+from mpnas.errors import ConfigError, MpnasError
 from mpnas.space import Assignment
 from mpnas.supernet import Parts, Supernet, adopted, attach, reformed, settled
 from mpnas.train.evaluate import accuracy, noiseless, one_hot_gates
 from mpnas.train.loop import Hooks, Teacher, run_phase
 from mpnas.train.phase import Optimizer, Phase
+from mpnas.train.population import Member, Mode, run_members
 from mpnas.train.state import TrainState, start
 
 CALIBRATION_BATCH = 256
@@ -151,6 +152,47 @@ def search(
         costs=costs, limits=limits, hooks=hooks,
     )
     return conclude(net, data, state, controller, costs, limits)
+
+
+def search_members(
+    net: Supernet,
+    members: Sequence[Member],
+    data: Dataset,
+    *,
+    controller: Relaxation,
+    phase: Phase,
+    mode: Mode,
+    costs: Sequence[Cost] = COSTS,
+    ended: Callable[[int, MpnasError], None] = lambda number, error: None,
+) -> list[Found | MpnasError]:
+    """Search for every member of a population, each under limits of its own.
+
+    Args:
+      net, data, controller, phase, costs: As in `search`, for all members.
+      members: Their states are those of `start_search`, or later ones.
+      mode, ended: As in `run_members`.
+
+    Returns:
+      What each member found, or the error that ended it.
+
+    Raises:
+      ConfigError: as `search` and `run_members`.
+    """
+    _refuse_bins(controller, phase)
+    searched = reformed(net, controller.operand)
+    ends = run_members("search", searched, members, data, phase, mode=mode, controller=controller,
+                       costs=costs, ended=ended)
+    found: list[Found | MpnasError] = []
+    for number, (member, end) in enumerate(zip(members, ends, strict=True)):
+        if isinstance(end, MpnasError):
+            found.append(end)
+            continue
+        try:
+            found.append(conclude(net, data, end, controller, costs, member.limits))
+        except MpnasError as error:
+            ended(number, error)
+            found.append(error)
+    return found
 
 
 def _refuse_bins(controller: Relaxation, phase: Phase) -> None:

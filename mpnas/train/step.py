@@ -49,15 +49,21 @@ class StepSpec:
 
 
 Knobs = Mapping[str, Any]
+Step = Callable[..., tuple[TrainState, dict[str, Any]]]
 
 
 @functools.lru_cache(maxsize=256)
-def compiled_step(spec: StepSpec) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
-    """`step(state, x, y, knobs, gates, limits, teacher_parts, ahead) -> (state, metrics)`, jitted.
+def compiled_step(spec: StepSpec) -> Step:
+    """The step of one run, jitted; the state is donated."""
+    return jax.jit(step_of(spec), donate_argnums=0)
 
-    The state is donated. `knobs` holds scalars: `progress`, `rate/<collection>`, `distill`,
-    `temperature`, `bins`, `smoothing`, `penalty`, `unroll`. `ahead` is the batch `(x, y)` on which an
-    unrolling step looks ahead. Metrics are device scalars: `loss` and `hits` (right answers in the batch).
+
+def step_of(spec: StepSpec) -> Step:
+    """`step(state, x, y, knobs, gates, limits, teacher_parts, ahead) -> (state, metrics)`, pure.
+
+    `knobs` holds scalars: `progress`, `rate/<collection>`, `distill`, `temperature`, `bins`, `smoothing`,
+    `penalty`, `unroll`. `ahead` is the batch `(x, y)` on which an unrolling step looks ahead. Metrics are
+    scalars: `loss` and `hits` (right answers in the batch).
     """
     names = tuple(name for name, _ in spec.optimizers)
 
@@ -121,7 +127,7 @@ def compiled_step(spec: StepSpec) -> Callable[..., tuple[TrainState, dict[str, A
         )
         return advanced, {"loss": loss, "hits": hits}
 
-    return jax.jit(step, donate_argnums=0)
+    return step
 
 
 def descended(loss: Callable[[Any], Any], weights: Any, rate: Any) -> Any:

@@ -77,7 +77,7 @@ def test_folder_holds_config_checkpoint_and_hash(finished):
 
 
 def test_second_call_returns_the_record_without_any_work(finished, monkeypatch):
-    monkeypatch.setattr(trial_module, "_Run", None)
+    monkeypatch.setattr(trial_module, "Home", None)
     before = (finished / "trials" / SEARCH / "result.json").stat().st_mtime_ns
     record = run_trial(finished, SEARCH)
     assert record.to_json() == json.loads((finished / "trials" / SEARCH / "result.json").read_text())

@@ -87,6 +87,18 @@ def test_step_that_does_not_grow_is_refused_aloud(folder, step):
     assert newest(folder)[0] == 20
 
 
+@pytest.mark.parametrize("after, left", [(0, []), (10, [10]), (15, [10]), (20, [10, 20])])
+def test_run_that_goes_back_forgets_the_steps_behind_and_writes_them_again(folder, after, left):
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.forget(after)
+        found = checkpoints.latest()
+        assert (found[0] if found else None) == (left[-1] if left else None)
+        if after < 20:
+            checkpoints.save(after + 1, tree(7.0), {"again": True})
+            assert checkpoints.latest()[0] == after + 1
+    assert sorted(int(path.name[5:]) for path in folder.iterdir()) == left + [after + 1] * (after < 20)
+
+
 def older_is_taken(folder, caplog):
     with caplog.at_level(logging.WARNING, "mpnas.train.checkpoint"):
         step, arrays, meta = newest(folder)
