@@ -76,5 +76,6 @@ def print_front(front: dict[str, Any], files: list[Path]) -> None:
 
 def _done(folder: Path, plan: Plan) -> str:
     done = sum(has_result(folder, trial.id) for trial in plan.trials)
-    coming = f", {plan.unproposed} budgets are still to be proposed" if plan.unproposed else ""
+    left = plan.unproposed
+    coming = f", {left} budget{'s are' if left > 1 else ' is'} still to be proposed" if left else ""
     return f"{done} of {len(plan.trials)} trials are done{coming}, and the others keep their checkpoints"
