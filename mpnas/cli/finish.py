@@ -17,20 +17,20 @@ from mpnas.report.evidence import evidence_of
 from mpnas.report.page import write_page
 from mpnas.report.plots import bits_png, front_png
 from mpnas.sweep.collect import front_of
+from mpnas.sweep.early import STOPPED
 from mpnas.sweep.folder import has_result, outline_of
 from mpnas.sweep.hold import held
-from mpnas.sweep.plan import Plan
+from mpnas.sweep.plan import Plan, load_plan
 from mpnas.sweep.tune.drive import run_pending
 from mpnas.sweep.tune.resources import Resources
 from mpnas.sweep.watch import Reader, Watch
 
 
-def finish(folder: Path, plan: Plan, resources: Resources) -> None:
+def finish(folder: Path, resources: Resources) -> None:
     """Run what has no result, write the front and print it; ends the command with its exit code.
 
     Args:
       folder: The run folder, absolute.
-      plan: Its plan.
       resources: How much runs at once, and where.
     """
     # Ray's daemons are forked and at once replaced by other programs, so JAX's threads are not missed.
@@ -38,6 +38,7 @@ def finish(folder: Path, plan: Plan, resources: Resources) -> None:
     with held(folder):
         with sweep_display() as display, Watch(Reader(folder, outline_of(folder)), display):
             outcome = run_pending(folder, resources)
+        plan = load_plan(folder)  # with what was proposed meanwhile
         again = f"Go on with: mpnas resume {short(folder)}"
         if outcome.interrupted:
             stop(f"interrupted; {_done(folder, plan)}. {again}", INTERRUPTED)
@@ -46,7 +47,8 @@ def finish(folder: Path, plan: Plan, resources: Resources) -> None:
         front = front_of(folder)
         files = write_front(front, folder)
     print_front(front, files)
-    if count := len(front["rejected"]):
+    # To stop a search that falls behind is what was asked for, no failure.
+    if count := sum(not row["reason"].startswith(STOPPED) for row in front["rejected"]):
         stop(f"{count} of {len(plan.trials)} trials failed; the reasons are under 'Rejected'.", SOME_FAILED)
 
 
@@ -78,4 +80,6 @@ def print_front(front: dict[str, Any], files: list[Path]) -> None:
 
 def _done(folder: Path, plan: Plan) -> str:
     done = sum(has_result(folder, trial.id) for trial in plan.trials)
-    return f"{done} of {len(plan.trials)} trials are done, and the others keep their checkpoints"
+    left = plan.unproposed
+    coming = f", {left} budget{'s are' if left > 1 else ' is'} still to be proposed" if left else ""
+    return f"{done} of {len(plan.trials)} trials are done{coming}, and the others keep their checkpoints"

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from mpnas.cli.printing import duration
 from mpnas.report.tables import amount_text, table_of
+from mpnas.sweep.early import STOPPED
 from mpnas.sweep.standing import standing_of
 from mpnas.sweep.watch import Overall, Pace, Status
 
@@ -92,7 +93,8 @@ class SweepLines:
 def finished_text(status: Status) -> str:
     """A finished trial on one line."""
     if status.state == "failed":
-        return f"{status.id} failed: {' '.join((status.reason or 'it has no result.').split())}"
+        reason = " ".join((status.reason or "it has no result.").split())
+        return f"{status.id} {reason}" if reason.startswith(STOPPED) else f"{status.id} failed: {reason}"
     accuracy = "" if status.accuracy is None else f"accuracy {100 * status.accuracy:.2f} %"
     cost = "" if status.exact is None else f"{amount_text(status.exact)} weight bytes"
     facts = [fact for fact in (accuracy, cost, duration(status.seconds)) if fact not in ("", "-")]

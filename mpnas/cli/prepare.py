@@ -37,7 +37,7 @@ def announce(plan: Plan, folder: Path) -> None:
 
 def foresee(found: Prospect, folder: Path, at_once: int) -> Estimate | None:
     """Measure a few steps and say how long the run will take; None if there is nothing left to run."""
-    pending = pending_of(found.plan, folder)
+    pending = pending_of(found.plan, folder) + found.plan.stand_ins()
     if not pending:
         return None
     guess = estimate(found.plan, found.bench, pending, at_once)
@@ -49,7 +49,7 @@ def foresee(found: Prospect, folder: Path, at_once: int) -> Estimate | None:
 
 
 def pending_of(plan: Plan, folder: Path) -> list[TrialSpec]:
-    """The trials that have no result."""
+    """The trials that have no result, without those that are not proposed yet."""
     return [trial for trial in plan.trials if not has_result(folder, trial.id)]
 
 

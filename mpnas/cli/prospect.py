@@ -17,6 +17,7 @@ from mpnas.errors import BudgetError, ConfigError
 from mpnas.pareto.summary import budget_text
 from mpnas.report.tables import amount_text, table_of
 from mpnas.space import Space
+from mpnas.sweep.explore import refuse_without_optuna
 from mpnas.sweep.folder import has_result
 from mpnas.sweep.plan import Plan
 from mpnas.sweep.point import float_model
@@ -88,6 +89,8 @@ def prospect(plan: Plan) -> Prospect:
     Raises:
       MpnasError: anything in the experiment that would stop its trials, budgets excepted.
     """
+    if plan.experiment.explore is not None:
+        refuse_without_optuna()
     configure_process(plan.threads)
     if plan.experiment.weights is not None:
         float_model(plan.experiment, plan.data_dir)
@@ -99,7 +102,8 @@ def prospect(plan: Plan) -> Prospect:
         )
     ranges, units = achievable(costs, space), {cost.name: cost.unit for cost in costs}
     limits, refusal = [], None
-    for asked in plan.experiment.budgets:
+    explore = plan.experiment.explore
+    for asked in (*plan.experiment.budgets, *(explore.ends() if explore else ())):
         budget = Budget(asked)
         for name, limit in budget.absolute(space, costs).items():
             limits.append(Limit(budget_text(asked), name, units[name], limit, *ranges[name]))
@@ -117,11 +121,12 @@ def configure_process(threads: int) -> None:
 
 
 def trials_text(plan: Plan) -> str:
-    """How many trials, by kind: `34 trials: 3 float, 6 uniform, 20 search, 5 random`."""
+    """How many trials, by kind: `34 trials: 3 float, 6 uniform, 20 search, 5 random`; then those to come."""
     counts = Counter(trial.kind for trial in plan.trials)
     total = len(plan.trials)
     kinds = ", ".join(f"{counts[k]} {k}" for k in ("float", "uniform", "random", "search") if counts[k])
-    return f"{total} trial{'s' if total != 1 else ''}: {kinds}"
+    coming = f", and {plan.unproposed} under budgets to be proposed" if plan.unproposed else ""
+    return f"{total} trial{'s' if total != 1 else ''}: {kinds}{coming}"
 
 
 def done_text(plan: Plan, folder: Path) -> str:

@@ -35,7 +35,7 @@ def command(folder: Path, retry_failed: bool, machine: Machine) -> None:
         click.echo(f"Trying again: {', '.join(names)}.")
     announce(plan, folder)
     foresee(found, folder, machine.at_once)
-    finish(folder, plan, machine.resources())
+    finish(folder, machine.resources())
 
 
 def forget_failures(folder: Path, plan: Plan) -> list[str]:

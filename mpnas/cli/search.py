@@ -101,7 +101,8 @@ def restricted(
     if controller not in SEARCHERS:
         raise ConfigError(f"unknown controller '{controller}'; nearest: {nearest(controller, SEARCHERS)}.")
     same = [spec for spec in table["controllers"] if controller_of(spec)[0] == controller]
-    return table | {
+    alone = {key: value for key, value in table.items() if key not in {"explore", "early_stopping"}}
+    return alone | {
         "controllers": [same[0] if same else controller],
         "budgets": [budget],
         "seeds": [seed],

@@ -1,5 +1,6 @@
 """`mpnas sweep`: every trial of an experiment, and its front."""
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -72,16 +73,18 @@ def command(
         rehearse(found, folder, machine.at_once)
         return
     begin(found, folder)
+    found = dataclasses.replace(found, plan=load_plan(folder))  # with what an earlier call has proposed
     announce(found.plan, folder)
     show(budget_table(found.limits))
     foresee(found, folder, machine.at_once)
-    finish(folder, found.plan, machine.resources())
+    finish(folder, machine.resources())
 
 
 def _threads(folder: Path, experiment: Experiment, cpus: int) -> int:
     """Threads per trial where nobody said: those of the run that is there, else one, or all for one trial."""
     if (folder / "plan.json").exists():
         return load_plan(folder).threads
-    kinds = [trial.kind == "float" for trial in plan_of({}, experiment).trials]
-    at_once = min(cpus, max(kinds.count(True), kinds.count(False)))
+    plan = plan_of({}, experiment)
+    kinds = [trial.kind == "float" for trial in plan.trials]
+    at_once = min(cpus, max(kinds.count(True), kinds.count(False), plan.unproposed))
     return processors() if at_once == 1 else 1

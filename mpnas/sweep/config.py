@@ -16,6 +16,8 @@ from mpnas.cost import COSTS, KNOWN_COSTS, Cost
 from mpnas.errors import ConfigError, nearest
 from mpnas.quant.format import INTEGER_BITS
 from mpnas.space import Rule
+from mpnas.sweep.early import EarlyStopping
+from mpnas.sweep.explore import Explore
 from mpnas.sweep.table import override, parsed, read_toml, validated
 from mpnas.train import Phase, Population
 
@@ -82,8 +84,12 @@ class Experiment:
       data: `name` or `module:callable`.
       space: Name of a bundled search space, path of a TOML, or a table with `rules`.
       controllers: Names, or tables with `name` and options.
-      budgets: Limits that are searched, each a table from cost to limit.
       recipe: The phases.
+      budgets: Limits that are searched, each a table from cost to limit. May be left out where `explore`
+        proposes them.
+      explore: Ranges of further budgets, proposed one after another from what the earlier ones gave.
+      early_stopping: Stops searches that fall behind the others of their budget. Off unless it is there:
+        which searches are stopped depends on timing.
       costs: Costs beside the four of every network: names, `module:callable`, or tables with `name` and
         options. They can be limited, and are in the front.
       seeds: One search per controller, budget and seed.
@@ -103,8 +109,10 @@ class Experiment:
     data: str
     space: str | dict[str, Any]
     controllers: tuple[str | dict[str, Any], ...]
-    budgets: tuple[dict[str, float | str], ...]
     recipe: Recipe
+    budgets: tuple[dict[str, float | str], ...] = ()
+    explore: Explore | None = None
+    early_stopping: EarlyStopping | None = None
     costs: tuple[str | dict[str, Any], ...] = ()
     seeds: tuple[int, ...] = (0,)
     float_seeds: tuple[int, ...] = ()
@@ -115,9 +123,10 @@ class Experiment:
     population_size: int = 16
 
     def __post_init__(self) -> None:
-        if not (self.controllers and self.budgets and self.seeds):
+        if not (self.controllers and (self.budgets or self.explore) and self.seeds):
             raise ConfigError(
-                f"experiment '{self.name}' needs at least one controller, one budget and one seed."
+                f"experiment '{self.name}' needs at least one controller, one budget and one seed. Budgets "
+                "are listed under budgets, or proposed with [explore]."
             )
         drawn = (*self.seeds, *self.float_seeds)
         if len(set(self.seeds)) < len(self.seeds) or not 0 <= min(drawn) <= max(drawn) < 2**32:
@@ -148,6 +157,24 @@ class Experiment:
                     raise ConfigError(f"budget {cost} = {limit} must be > 0 and finite.")
         for spec in self.controllers:
             self._check_controller(controller_of(spec)[0])
+        if self.explore is not None:
+            self.explorer(self.explore)
+
+    def explorer(self, explore: Explore) -> int:
+        """Place, among the controllers, of the one that searches under proposed budgets.
+
+        Raises:
+          ConfigError: there is none, or there are several of that name.
+        """
+        names = [controller_of(spec)[0] for spec in self.controllers]
+        asked = explore.controller
+        places = [k for k, name in enumerate(names) if asked in (k, name)]
+        if len(places) != 1:
+            several = f"names {len(places)} controllers; give its place, from 0" if places else (
+                f"is none of the controllers: {', '.join(names)}"
+            )
+            raise ConfigError(f"explore.controller = {asked!r} {several}.")
+        return places[0]
 
     def _check_controller(self, name: str) -> None:
         if name in REFERENCES:
@@ -163,7 +190,8 @@ class Experiment:
 
     def refuse_budgets(self, known: Sequence[str]) -> None:
         """Raise a ConfigError for a budget on a cost that is not among the known ones."""
-        for cost in (cost for budget in self.budgets for cost in budget):
+        listed = [cost for budget in self.budgets for cost in budget]
+        for cost in [*listed, *(self.explore.budgets if self.explore else ())]:
             if cost not in known:
                 more = [name for name in KNOWN_COSTS if name not in known]
                 way_out = f' Add costs = ["{cost}"].' if cost in more else ""

@@ -1,6 +1,7 @@
 """A run folder: the names of its files, and what its plan says without the objects behind it.
 
     plan.json                     the experiment, its trials with their steps, what it was made from
+    proposed.json                 trials under budgets that were proposed while the sweep ran, if any
     trials/<id>/                  attempts, config.json, metrics.jsonl, checkpoint, result.json (last)
     front.json, report.html, ...  written from all of these
 
@@ -19,6 +20,7 @@ from mpnas.errors import RunFolderError
 from mpnas.pareto.artifacts import escapes
 
 PLAN_SCHEMA = "mpnas.plan/2"
+PROPOSED, PROPOSED_SCHEMA = "proposed.json", "mpnas.proposed/1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Outline:
 
     Attributes:
       name: Of the experiment.
-      trials: In the order of the plan.
+      trials: In the order of the plan, then in that of their proposals.
     """
 
     name: str
@@ -65,9 +67,13 @@ def outline_of(folder: Path) -> Outline:
     document = plan_document(folder)
     try:
         trials = tuple(_listed(row) for row in document["trials"])
-        return Outline(str(document["experiment"]["name"]), trials)
+        name = str(document["experiment"]["name"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunFolderError(f"{folder / 'plan.json'} is damaged: {error!r}. Start the run anew.") from error
+    try:
+        return Outline(name, trials + tuple(_listed(row) for row in proposed_document(folder)["trials"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged_proposals(folder, repr(error)) from error
 
 
 def _listed(row: Mapping[str, Any]) -> Listed:
@@ -104,6 +110,34 @@ def plan_document(folder: Path) -> dict[str, Any]:
             "Use the version of mpnas that wrote it."
         )
     return document
+
+
+def proposed_document(folder: Path) -> dict[str, Any]:
+    """The content of `proposed.json`; one without trials where nothing has been proposed.
+
+    Raises:
+      RunFolderError: it cannot be read, is no JSON, or of another version.
+    """
+    try:
+        document = json.loads((folder / PROPOSED).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"schema": PROPOSED_SCHEMA, "trials": []}
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged_proposals(folder, str(error)) from error
+    if not isinstance(document, dict) or document.get("schema") != PROPOSED_SCHEMA:
+        found = document.get("schema") if isinstance(document, dict) else type(document).__name__
+        raise damaged_proposals(folder, f"it has schema {found!r}, this version reads '{PROPOSED_SCHEMA}'")
+    if not isinstance(document.get("trials"), list):
+        raise damaged_proposals(folder, "it lists no trials")
+    return document
+
+
+def damaged_proposals(folder: Path, what: str) -> RunFolderError:
+    """The error of a `proposed.json` that cannot be used."""
+    return RunFolderError(
+        f"{folder / PROPOSED} is damaged: {what}. Put it back, or delete it and let budgets be proposed "
+        "anew: mpnas resume. Searches of the same budgets are then found done."
+    )
 
 
 def home_of(folder: Path, trial_id: str) -> Path:

@@ -1,7 +1,8 @@
 """The plan of a sweep: which trials there are, from which plain experiment, as one file.
 
 A trial's id follows from the plan alone, so a sweep that is resumed, or planned again from the same
-experiment, means the same trials in the same folders. `plan.json` is written once, first of all.
+experiment, means the same trials in the same folders. `plan.json` is written once, first of all; searches
+under budgets that are proposed while the sweep runs are added to `proposed.json`, each before it starts.
 """
 
 import dataclasses
@@ -14,7 +15,15 @@ from typing import Any
 
 from mpnas.errors import ConfigError, RunFolderError, nearest
 from mpnas.sweep.config import Experiment, controller_of, read_experiment
-from mpnas.sweep.folder import PLAN_SCHEMA, plan_document, write_json
+from mpnas.sweep.folder import (
+    PLAN_SCHEMA,
+    PROPOSED,
+    PROPOSED_SCHEMA,
+    damaged_proposals,
+    plan_document,
+    proposed_document,
+    write_json,
+)
 from mpnas.train import length_of
 
 
@@ -51,9 +60,10 @@ class Plan:
     Attributes:
       table: The experiment in its plain, resolved form.
       experiment: The same as objects.
-      trials: Every trial, float networks first.
+      trials: Every trial, float networks first, proposed searches last.
       threads: XLA threads per trial; results depend on it in the last bits, so it is part of the plan.
       data_dir: Where data files are looked for, if it was named.
+      proposed: How many of the trials, at their end, are under proposed budgets.
     """
 
     table: Mapping[str, Any]
@@ -61,6 +71,7 @@ class Plan:
     trials: tuple[TrialSpec, ...]
     threads: int
     data_dir: str | None
+    proposed: int = 0
 
     @property
     def digest(self) -> str:
@@ -79,6 +90,32 @@ class Plan:
             raise RunFolderError(f"the plan has no trial '{trial_id}'; nearest: {nearest(trial_id, by_id)}.")
         return by_id[trial_id]
 
+    @property
+    def proposals(self) -> tuple[TrialSpec, ...]:
+        """The searches under proposed budgets, in the order of their proposals."""
+        return self.trials[len(self.trials) - self.proposed :]
+
+    @property
+    def unproposed(self) -> int:
+        """How many budgets are still to be proposed."""
+        return 0 if self.experiment.explore is None else self.experiment.explore.trials - self.proposed
+
+    def proposal(self, budget: Mapping[str, float | str]) -> TrialSpec:
+        """The search under a budget that is proposed to an experiment with `explore`."""
+        explore = self.experiment.explore
+        assert explore is not None
+        number = self.experiment.explorer(explore)
+        name = _controller_labels(self.experiment)[number]
+        return _search(name, number, dict(budget), self.experiment.seeds[0])
+
+    def stand_ins(self) -> list[TrialSpec]:
+        """For an estimate: searches in the place of those that are still to be proposed."""
+        explore = self.experiment.explore
+        if explore is None:
+            return []
+        typical = self.proposal(explore.middle())
+        return [dataclasses.replace(typical, id=f"proposal {k + 1}") for k in range(self.unproposed)]
+
     def search_steps(self, spec: TrialSpec) -> int:
         """Steps of a search, as many as it reports at most; 0 for other kinds of trials."""
         if spec.controller is None:
@@ -95,11 +132,11 @@ class Plan:
         searched = {"search": self.search_steps(spec)} if spec.kind == "search" else {}
         return searched | {"retrain": recipe.retrain.steps}
 
-    def listed(self) -> list[dict[str, Any]]:
-        """The trials as `plan.json` lists them."""
+    def rows(self, trials: Sequence[TrialSpec]) -> list[dict[str, Any]]:
+        """Trials as `plan.json` and `proposed.json` list them."""
         return [
             {"id": spec.id, "kind": spec.kind, "budget": dict(spec.budget), "stages": self.stages(spec)}
-            for spec in self.trials
+            for spec in trials
         ]
 
 
@@ -120,14 +157,20 @@ def plan_of(
         ]
     labels = _controller_labels(experiment)
     for budget in experiment.budgets:
-        label = "-".join(f"{name}={_short(limit)}" for name, limit in sorted(budget.items())) or "unlimited"
         for seed in experiment.seeds:
-            for number, name in enumerate(labels):
-                trials.append(TrialSpec(f"{name}-{label}-s{seed}", "search", seed, number, budget))
+            trials += [_search(name, number, budget, seed) for number, name in enumerate(labels)]
             if experiment.references.random:
-                trials.append(TrialSpec(f"random-{label}-s{seed}", "random", seed, budget=budget))
+                trials.append(TrialSpec(f"random-{_label(budget)}-s{seed}", "random", seed, budget=budget))
     _refuse_twins(trials)
     return Plan(dict(table), experiment, tuple(trials), threads, data_dir)
+
+
+def _search(name: str, number: int, budget: Mapping[str, float | str], seed: int) -> TrialSpec:
+    return TrialSpec(f"{name}-{_label(budget)}-s{seed}", "search", seed, number, budget)
+
+
+def _label(budget: Mapping[str, float | str]) -> str:
+    return "-".join(f"{name}={_short(limit)}" for name, limit in sorted(budget.items())) or "unlimited"
 
 
 def _refuse_twins(trials: Sequence[TrialSpec]) -> None:
@@ -189,7 +232,7 @@ def save_plan(plan: Plan, folder: Path, made_from: Mapping[str, str] | None = No
         "threads": plan.threads,
         "data_dir": plan.data_dir,
         "made_from": None if made_from is None else dict(made_from),
-        "trials": plan.listed(),
+        "trials": plan.rows(plan.trials[: len(plan.trials) - plan.proposed]),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -201,10 +244,10 @@ def save_plan(plan: Plan, folder: Path, made_from: Mapping[str, str] | None = No
 
 
 def load_plan(folder: Path) -> Plan:
-    """The plan of a run folder.
+    """The plan of a run folder, with what has been proposed so far.
 
     Raises:
-      RunFolderError: no plan there, or one that this version cannot read.
+      RunFolderError: no plan there, or one that this version cannot read, or damaged proposals.
     """
     path, document = folder / "plan.json", plan_document(folder)
     try:
@@ -221,7 +264,51 @@ def load_plan(folder: Path) -> Plan:
         raise RunFolderError(
             f"{path} lists other trials than its experiment has here. Use the version of mpnas that wrote it."
         )
-    return plan
+    return _with_proposals(plan, folder)
+
+
+def propose(folder: Path, plan: Plan, budget: Mapping[str, float]) -> Plan:
+    """Add the search under a budget to `proposed.json`; the plan with it.
+
+    Args:
+      folder: The run folder.
+      plan: Its plan, with all earlier proposals.
+      budget: A budget that no trial of the plan has.
+
+    Raises:
+      ConfigError: the plan has this search already.
+      OSError: the file cannot be written; the old one is untouched.
+    """
+    trials = (*plan.trials, plan.proposal(budget))
+    _refuse_twins(trials)
+    added = dataclasses.replace(plan, trials=trials, proposed=plan.proposed + 1)
+    document = {"schema": PROPOSED_SCHEMA, "plan": plan.digest, "trials": plan.rows(added.proposals)}
+    write_json(folder / PROPOSED, document)
+    return added
+
+
+def _with_proposals(plan: Plan, folder: Path) -> Plan:
+    """A plan with the searches of `proposed.json`, each made anew from its budget."""
+    document = proposed_document(folder)
+    if not document["trials"]:
+        return plan
+    explore = plan.experiment.explore
+    try:
+        if explore is None or document["plan"] != plan.digest:
+            raise ValueError("it belongs to another plan")
+        budgets = [explore.within(row["budget"]) for row in document["trials"]]
+        if len(budgets) > explore.trials or None in budgets:
+            raise ValueError(f"its budgets are not {explore.trials} of the ranges {explore.budgets}")
+        proposals = [plan.proposal(budget) for budget in budgets if budget is not None]
+        trials = (*plan.trials, *proposals)
+        _refuse_twins(trials)
+        if plan.rows(proposals) != document["trials"]:
+            raise ValueError("its trials are not those of its budgets")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged_proposals(folder, repr(error)) from error
+    except (ValueError, ConfigError) as error:
+        raise damaged_proposals(folder, str(error)) from error
+    return dataclasses.replace(plan, trials=trials, proposed=len(proposals))
 
 
 def _difference(old: Plan, new: Plan) -> str:

@@ -16,8 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from mpnas.errors import RunFolderError
 from mpnas.sweep.attempt import newest
-from mpnas.sweep.folder import Listed, Outline, home_of, read_json
+from mpnas.sweep.folder import PROPOSED, Listed, Outline, home_of, outline_of, read_json
 
 COST = "weight_bytes"
 State = Literal["waiting", "interrupted", "running", "done", "failed"]
@@ -65,7 +66,7 @@ class Status:
 
 
 class Reader:
-    """Reads the statuses of a run.
+    """Reads the statuses of a run; trials under budgets that are proposed meanwhile join the others.
 
     Args:
       folder: The run folder.
@@ -75,13 +76,19 @@ class Reader:
     """
 
     def __init__(self, folder: Path, outline: Outline, since: float | None = None) -> None:
-        self.outline, self._since = outline, since
+        self.outline, self._since, self._folder = outline, since, folder
+        self._stamp = _stamp(folder)
         self._homes = {spec.id: home_of(folder, spec.id) for spec in outline.trials}
         self._before = {} if since is not None else {n: _attempts(h) for n, h in self._homes.items()}
         self._over: dict[str, Status] = {}
 
     def look(self) -> tuple[Status, ...]:
         """The status of every trial, in the order of the plan."""
+        if (stamp := _stamp(self._folder)) != self._stamp:
+            with contextlib.suppress(RunFolderError):  # whoever runs the trials will say what is wrong
+                self.outline = outline_of(self._folder)
+                self._homes = {spec.id: home_of(self._folder, spec.id) for spec in self.outline.trials}
+            self._stamp = stamp
         return tuple(self._over.get(spec.id) or self._status(spec) for spec in self.outline.trials)
 
     def _status(self, spec: Listed) -> Status:
@@ -96,7 +103,7 @@ class Reader:
                 status = Status(spec.id, "failed", step=steps, steps=steps, reason=why, kind=spec.kind)
             self._over[spec.id] = status
             return status
-        rows = _rows(home / "metrics.jsonl")
+        rows = rows_of(home / "metrics.jsonl")
         running = self._running(spec.id)
         status = Status(spec.id, "running" if running else "waiting", steps=steps, kind=spec.kind)
         with contextlib.suppress(AttributeError, TypeError, ValueError):  # damaged rows tell nothing
@@ -107,7 +114,7 @@ class Reader:
 
     def _running(self, trial: str) -> bool:
         if self._since is None:
-            return _attempts(self._homes[trial]) > self._before[trial]
+            return _attempts(self._homes[trial]) > self._before.get(trial, 0)
         return (_started(self._homes[trial]) or -math.inf) >= self._since
 
 
@@ -174,6 +181,14 @@ def _started(home: Path) -> float | None:
         return None
 
 
+def _stamp(folder: Path) -> int:
+    """Changes when a budget is proposed; 0 before the first."""
+    try:
+        return (folder / PROPOSED).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def _words(home: Path) -> str | None:
     """The error in which the newest attempt ended; None while it runs."""
     error, started = home / "error.txt", _started(home)
@@ -185,7 +200,7 @@ def _words(home: Path) -> str | None:
         return None
 
 
-def _rows(path: Path) -> list[Row]:
+def rows_of(path: Path) -> list[Row]:
     """The whole rows of a metrics file; the last line may be half written."""
     rows = []
     try:

@@ -51,6 +51,8 @@ def test_an_experiment_is_cut_down_to_one_search(tmp_path):
     assert (cut["budgets"], cut["seeds"], cut["float_seeds"]) == ([{"bops": 0.5}], [7], [])
     assert cut["references"] == {"uniform": [], "random": False}
     assert cut["recipe"] == table["recipe"]
+    sweeping = {"explore": {"budgets": {"bops": [0.1, 0.2]}, "trials": 2}, "early_stopping": {}}
+    assert restricted(table | sweeping, "gumbel", {"bops": 0.5}, 7) == cut
 
 
 def test_a_controller_that_the_experiment_does_not_name_can_be_searched_with(tmp_path):

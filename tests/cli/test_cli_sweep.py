@@ -9,8 +9,9 @@ import pytest
 from mpnas.cli import finish
 from mpnas.cli.options import processors
 from mpnas.pareto import load, violations
+from mpnas.sweep.early import reason_of
 from mpnas.sweep.hold import held
-from mpnas.sweep.plan import load_plan
+from mpnas.sweep.plan import load_plan, propose
 from mpnas.sweep.trial import run_trial
 from mpnas.sweep.tune.resources import Outcome
 
@@ -68,6 +69,56 @@ def test_a_failed_trial_ends_with_code_3_and_its_reason(mpnas, own_run):
     assert result.exit_code == 3, result.output
     assert "Rejected" in result.stdout and "the loss went away." in result.stdout
     assert "1 of 3 trials failed" in result.stderr
+
+
+def test_a_search_that_was_stopped_early_is_rejected_but_no_failure(mpnas, own_run):
+    path = own_run / "trials" / "gumbel-weight_bytes=0.5-s0" / "result.json"
+    stopped = {"status": "failed", "reason": reason_of(3, 12, 0.25, 3), "stage": "searched"}
+    nothing = {"metrics": {}, "costs": {}, "assignment": {}, "artifacts": {}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | stopped | nothing))
+    result = mpnas("resume", own_run)
+    assert result.exit_code == 0, result.output
+    assert "Rejected" in result.stdout and "stopped early by ASHA at step 3 of 12" in result.stdout
+
+
+EXPLORE = "explore={ budgets = { weight_bytes = [0.5, 0.9] }, trials = 2 }"
+
+
+def test_proposals_of_a_sweep_are_counted_shown_and_in_the_front(mpnas, tiny_toml, tmp_path, driven):
+    def driver(folder, resources):
+        propose(folder, load_plan(folder), {"weight_bytes": 0.75})
+        return in_this_process(folder, resources)
+
+    driven(driver)
+    run = tmp_path / "run"
+    result = mpnas("sweep", tiny_toml, "--out", run, "--set", EXPLORE, "--set", "budgets=[]")
+    assert result.exit_code == 0, result.output
+    assert "2 trials: 1 float, 1 uniform, and 2 under budgets to be proposed; none" in result.stdout
+    assert "for 4 trials" in result.stdout
+    assert "[3/3] gumbel-weight_bytes=0.75-s0 done: accuracy" in result.stderr
+    front = load(run / "front.json")
+    assert [point["budget"] for point in front["points"]] == [{"weight_bytes": 0.75}]
+    assert violations(front, root=run) == []
+    # Called again, it knows them; an interrupt counts them.
+    driven(lambda folder, resources: Outcome(interrupted=True))
+    result = mpnas("sweep", tiny_toml, "--out", run, "--set", EXPLORE, "--set", "budgets=[]")
+    assert "3 trials: 1 float, 1 uniform, 1 search, and 1 under budgets to be proposed; 3 of 3 are done" in (
+        result.stdout
+    )
+    assert "3 of 3 trials are done, 1 budget is still to be proposed" in result.stderr
+
+
+def test_a_range_that_begins_below_what_can_be_reached_is_refused(mpnas, tiny_toml, tmp_path):
+    wide = EXPLORE.replace("0.5,", "0.001,")
+    result = mpnas("sweep", tiny_toml, "--out", tmp_path / "run", "--dry-run", "--set", wide)
+    assert result.exit_code == 2 and "impossible" in result.stdout
+    assert "cannot be met" in result.stderr
+
+
+def test_exploring_without_optuna_is_refused(refused, tiny_toml, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    sentence = refused("sweep", tiny_toml, "--out", tmp_path / "run", "--set", EXPLORE)
+    assert "needs the package optuna" in sentence and not (tmp_path / "run").exists()
 
 
 def test_an_interrupted_sweep_ends_with_130_and_says_how_to_go_on(mpnas, own_run, driven):

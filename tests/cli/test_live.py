@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from mpnas.cli.live import SweepLines, TrialLines, overall_text, sweep_screen
+from mpnas.cli.live import SweepLines, TrialLines, finished_text, overall_text, sweep_screen
 from mpnas.sweep.watch import Overall, Pace, Status
 
 
@@ -46,6 +46,11 @@ def test_a_trial_that_fails_is_told_with_its_reason(clock):
     show(run("running"))
     show((Status("t0", "failed", reason="the loss is\nnot finite."),))
     assert lines == ["[1/1] t0 failed: the loss is not finite."]
+
+
+def test_a_search_that_was_stopped_early_is_not_called_a_failure():
+    status = Status("t0", "failed", reason="stopped early by ASHA at step 6 of 24.")
+    assert finished_text(status) == "t0 stopped early by ASHA at step 6 of 24."
 
 
 def test_what_an_earlier_run_has_finished_is_no_news(clock):

@@ -11,8 +11,8 @@ from tiny_plan import plan, table
 
 from mpnas.errors import ConfigError, RunFolderError
 from mpnas.sweep.config import experiment_of, read_experiment
-from mpnas.sweep.folder import write_json
-from mpnas.sweep.plan import load_plan, plan_of, save_plan
+from mpnas.sweep.folder import outline_of, write_json
+from mpnas.sweep.plan import TrialSpec, load_plan, plan_of, propose, save_plan
 
 SAFE = re.compile(r"[A-Za-z0-9_.=+-]+")
 
@@ -245,3 +245,94 @@ def test_json_that_cannot_be_written_leaves_the_old_one(tmp_path):
         write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
+
+
+# Proposals ----------------------------------------------------------------------------------------
+
+EXPLORE = {"budgets": {"weight_bytes": [0.45, 0.8]}, "trials": 2}
+
+
+@pytest.fixture
+def proposed(tmp_path):
+    """A run folder to which two budgets have been proposed."""
+    folder = tiny_plan.run_folder(tmp_path / "run", explore=EXPLORE)
+    plan = propose(folder, load_plan(folder), {"weight_bytes": 0.5625})
+    propose(folder, plan, {"weight_bytes": 0.75})
+    return folder
+
+
+def test_proposals_are_searches_of_the_plan_in_the_order_they_came(proposed):
+    found = load_plan(proposed)
+    budgets = [{"weight_bytes": 0.5625}, {"weight_bytes": 0.75}]
+    ids = ["gumbel-weight_bytes=0.5625-s0", "gumbel-weight_bytes=0.75-s0"]
+    assert found.proposals == tuple(
+        TrialSpec(name, "search", 0, 0, budget) for name, budget in zip(ids, budgets, strict=True)
+    )
+    assert found.trials == (*plan(explore=EXPLORE).trials, *found.proposals)
+    assert found.trial(ids[0]).needs == tiny_plan.FLOAT
+    assert (found.unproposed, plan(explore=EXPLORE).unproposed, plan().unproposed) == (0, 2, 0)
+    assert [trial.id for trial in outline_of(proposed).trials] == [trial.id for trial in found.trials]
+
+
+def test_a_plan_with_proposals_is_the_plan_that_it_was(proposed):
+    assert load_plan(proposed).digest == plan(explore=EXPLORE).digest
+    save_plan(plan(explore=EXPLORE), proposed)  # a sweep that is called again
+
+
+def test_what_is_still_to_be_proposed_is_stood_in_for():
+    stand_ins = plan(explore=EXPLORE).stand_ins()
+    # The middle of 0.45 and 0.8 is sqrt(0.36).
+    assert [trial.budget for trial in stand_ins] == [{"weight_bytes": 0.6}] * 2
+    assert len({trial.id for trial in stand_ins}) == 2 and plan().stand_ins() == []
+
+
+def test_a_budget_is_not_proposed_twice_nor_beside_a_listed_one(proposed):
+    for budget in ({"weight_bytes": 0.75}, {"weight_bytes": 0.5}):
+        with pytest.raises(ConfigError, match="twice"):
+            propose(proposed, load_plan(proposed), budget)
+    assert load_plan(proposed).proposed == 2
+
+
+def _first(**changes):
+    return lambda document: document | {"trials": [document["trials"][0] | changes]}
+
+
+@pytest.mark.parametrize("damage", [
+    lambda document: [], lambda document: document | {"schema": "mpnas.proposed/9"},
+    lambda document: document | {"trials": 3}, lambda document: document | {"trials": ["x"]},
+    lambda document: {k: v for k, v in document.items() if k != "trials"},
+    lambda document: document | {"plan": "0" * 64},
+    lambda document: {k: v for k, v in document.items() if k != "plan"},
+    lambda document: document | {"trials": document["trials"] * 2},
+    _first(id="../../elsewhere"), _first(id="gumbel-weight_bytes=0.6-s0"), _first(kind="float"),
+    _first(stages={"search": 1}), _first(budget={"weight_bytes": 0.9}), _first(budget={"weight_bytes": "x"}),
+    _first(budget={"bops": 0.5}), _first(budget=[]), _first(budget={"weight_bytes": float("nan")}),
+])
+def test_damaged_proposals_are_refused(proposed, damage):
+    path = proposed / "proposed.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    with pytest.raises(RunFolderError, match="proposed.json is damaged.*mpnas resume"):
+        load_plan(proposed)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\0"])
+def test_proposals_that_are_no_json_are_refused(proposed, text):
+    (proposed / "proposed.json").write_text(text)
+    for read in (load_plan, outline_of):
+        with pytest.raises(RunFolderError, match="proposed.json is damaged"):
+            read(proposed)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc", "a/b", "", ".", ".."])
+def test_no_proposal_leads_out_of_the_folder_of_whoever_only_looks(proposed, name):
+    path = proposed / "proposed.json"
+    path.write_text(json.dumps(_first(id=name)(json.loads(path.read_text()))))
+    with pytest.raises(RunFolderError, match="proposed.json is damaged"):
+        outline_of(proposed)
+
+
+def test_proposals_to_a_plan_that_asks_for_none_are_refused(tmp_path, proposed):
+    folder = tiny_plan.run_folder(tmp_path / "other")
+    (folder / "proposed.json").write_text((proposed / "proposed.json").read_text())
+    with pytest.raises(RunFolderError, match="belongs to another plan"):
+        load_plan(folder)

@@ -33,8 +33,8 @@ def without_ray(monkeypatch):
     monkeypatch.setattr("ray.shutdown", lambda: None)
 
     def fit(action=lambda wave: None):
-        def instead(folder, wave, resources, private):
-            waves.append([trial.id for trial in wave])
+        def instead(folder, plan, wave, resources, private):
+            waves.append([trial.id for trial in wave.trials])
             assert oct(private.stat().st_mode & 0o777) == "0o700"
             return action(wave)
 

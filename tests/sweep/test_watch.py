@@ -6,8 +6,10 @@ import os
 import threading
 
 import pytest
+import tiny_plan
 
-from mpnas.sweep.folder import Listed, Outline
+from mpnas.sweep.folder import Listed, Outline, outline_of
+from mpnas.sweep.plan import load_plan, propose
 from mpnas.sweep.watch import Pace, Reader, Status, Watch, pace_of
 
 FLOAT, UNIFORM, SEARCH = "float-s0", "uniform8-s0", "gumbel-weight_bytes=0.5-s0"
@@ -189,3 +191,17 @@ def test_a_damaged_result_is_a_failed_trial(tmp_path, outline, change):
 def test_damaged_rows_tell_nothing(tmp_path, outline):
     wrote(attempt(tmp_path, FLOAT, 1), row("float", "x", 100, None))
     assert of(Reader(tmp_path, outline).look(), FLOAT).step == 0
+
+
+def test_a_trial_that_is_proposed_meanwhile_joins_the_others(tmp_path):
+    explore = {"budgets": {"weight_bytes": [0.45, 0.8]}, "trials": 2}
+    folder = tiny_plan.run_folder(tmp_path / "run", explore=explore)
+    reader, name = Reader(folder, outline_of(folder)), "gumbel-weight_bytes=0.75-s0"
+    before = [status.id for status in reader.look()]
+    propose(folder, load_plan(folder), {"weight_bytes": 0.75})
+    attempt(folder, name, 1)
+    statuses = reader.look()
+    assert [status.id for status in statuses] == [*before, name]
+    assert of(statuses, name).state == "running"
+    (folder / "proposed.json").write_text("{")
+    assert [status.id for status in reader.look()] == [*before, name]

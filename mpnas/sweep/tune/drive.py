@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from mpnas.sweep.folder import has_result
-from mpnas.sweep.plan import Plan, TrialSpec, load_plan
+from mpnas.sweep.plan import load_plan
 from mpnas.sweep.tune.fit import fit
 from mpnas.sweep.tune.resources import Outcome, Resources
 from mpnas.sweep.tune.session import session
 from mpnas.sweep.tune.stop import Stop
+from mpnas.sweep.tune.waves import waves_of
 
 
 def run_pending(folder: Path, resources: Resources) -> Outcome:
-    """Run every trial of the plan that has no result, float networks first.
+    """Run every trial of the plan that has no result, and those under budgets that it has proposed.
 
     Args:
       folder: The run folder, absolute; it holds `plan.json`.
@@ -21,23 +21,17 @@ def run_pending(folder: Path, resources: Resources) -> Outcome:
       How it ended; which trials have results is for the caller to look up.
     """
     plan = load_plan(folder)
-    if not any(waves := waves_of(folder, plan)):
+    if not (waves := waves_of(folder, plan)):
         return Outcome()
     stop = Stop()
     try:
         with session(resources, plan.threads, stop) as private:
             stop.listen()
             for wave in waves:
-                if wave and not stop.heard and (error := fit(folder, wave, resources, private)):
+                if not stop.heard and (error := fit(folder, plan, wave, resources, private)):
                     return Outcome(interrupted=stop.heard, error=error)
             return Outcome(interrupted=stop.heard)
     except KeyboardInterrupt:
         return Outcome(interrupted=True)
     finally:
         stop.restore()
-
-
-def waves_of(folder: Path, plan: Plan) -> list[list[TrialSpec]]:
-    """Trials without a result: float networks, then those that start from them."""
-    pending = [trial for trial in plan.trials if not has_result(folder, trial.id)]
-    return [[t for t in pending if (t.kind == "float") is first] for first in (True, False)]

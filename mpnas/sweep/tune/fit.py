@@ -1,20 +1,25 @@
 """One Tune run over trials that do not need each other."""
 
 import logging
+import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from mpnas.sweep.plan import TrialSpec
+from mpnas.cost import Budget
+from mpnas.sweep.plan import Plan
+from mpnas.sweep.trial import bench_of
 from mpnas.sweep.tune.resources import Resources
+from mpnas.sweep.tune.waves import Wave
 from mpnas.sweep.tune.worker import on_worker
 
 
-def fit(folder: Path, wave: Sequence[TrialSpec], resources: Resources, private: Path) -> str | None:
+def fit(folder: Path, plan: Plan, wave: Wave, resources: Resources, private: Path) -> str | None:
     """Run a wave of trials to their ends; an error of the controller in words, None if there was none.
 
     Args:
       folder: The run folder, absolute.
+      plan: Its plan.
       wave: Trials without a result.
       resources: How much runs at once, and how often a trial is tried.
       private: Folder for Tune's own files.
@@ -23,27 +28,52 @@ def fit(folder: Path, wave: Sequence[TrialSpec], resources: Resources, private: 
 
     from mpnas.sweep.tune.listener import Listener
 
-    tuner = tune.Tuner(
-        tune.with_resources(on_worker, {"cpu": 1}),
-        param_space={
-            "trial": tune.grid_search([trial.id for trial in wave]),
-            "folder": str(folder),
-            "hang_after": resources.hang_after,
-        },
-        tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id),
-        run_config=tune.RunConfig(
-            name=time.strftime("%Y%m%d-%H%M%S"),
-            # Ray's own records are of no use to anyone later: they hold pickles.
-            storage_path=str(private / "tune"),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=resources.retries),
-            callbacks=[Listener(folder, resources.retries)],
-        ),
-    )
     # What went wrong in a trial stands in its folder; Tune would print its traceback at every attempt.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        tuner.fit()
+        listed, chosen = _chosen(folder, plan, wave, resources)
+        tune.Tuner(
+            tune.with_resources(on_worker, {"cpu": 1}),
+            param_space={**listed, "folder": str(folder), "hang_after": resources.hang_after},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id, **chosen
+            ),
+            run_config=tune.RunConfig(
+                name=time.strftime("%Y%m%d-%H%M%S"),
+                # Ray's own records are of no use to anyone later: they hold pickles.
+                storage_path=str(private / "tune"),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=resources.retries),
+                callbacks=[Listener(folder, resources.retries)],
+            ),
+        ).fit()
     except Exception as error:  # noqa: BLE001 - whatever ends the controller, the trials' folders are whole
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     return None
+
+
+def _chosen(
+    folder: Path, plan: Plan, wave: Wave, resources: Resources
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The trials as Tune takes them, and who proposes or stops them."""
+    from ray import tune
+
+    names = [spec.id for spec in wave.trials]
+    if wave.proposing:
+        from mpnas.sweep.tune.explorer import Explorer
+
+        return {}, {
+            "search_alg": Explorer(folder, plan, names),
+            "num_samples": len(names) + plan.unproposed,
+            "max_concurrent_trials": resources.cpus,
+        }
+    listed = {"trial": tune.grid_search(names)}
+    if not wave.peers:
+        return listed, {}
+    from mpnas.sweep.tune.halving import Halving
+
+    # Scores are made of the rows on this side, so Tune would miss them in what the workers report.
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
+    bench = bench_of(plan)
+    limits = Budget(wave.trials[0].budget).absolute(bench.net.space, bench.costs)
+    return listed, {"scheduler": Halving(folder, plan, wave, limits)}

@@ -29,7 +29,7 @@ def on_worker(config: dict[str, Any]) -> None:
 
     def report(row: dict[str, Any]) -> None:
         watchdog.beat(f"step {row['step']} ({row['stage']})")
-        tune.report({"step": row["step"]})
+        tune.report(dict(row))
 
     with Watchdog(config["hang_after"], lambda words: leave_words(home, words)) as watchdog:
         try:
