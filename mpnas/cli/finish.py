@@ -1,5 +1,8 @@
 """Finishing a run: its pending trials, then its front, tables and pictures; for `sweep` and `resume`."""
 
+import contextlib
+import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,24 +20,41 @@ from mpnas.report import front_table, gap_warnings, reference_table, rejected_ta
 from mpnas.report.plots import bits_png, front_png
 from mpnas.sweep.collect import front_of
 from mpnas.sweep.plan import Plan
+from mpnas.sweep.remote import Twin
 from mpnas.sweep.tune import Resources, has_result, run_pending
 from mpnas.sweep.watch import Reader, Watch
 
 
-def finish(folder: Path, plan: Plan, cpus: int | None) -> None:
+def finish(
+    folder: Path, plan: Plan, cpus: int | None, address: str | None = None, twin: Twin | None = None
+) -> None:
     """Run what has no result, write the front and print it; ends the command with its exit code.
 
     Args:
       folder: The run folder, absolute.
       plan: Its plan.
       cpus: Trials at the same time; None for as many as there are processors.
+      address: A running cluster; None for this machine alone.
+      twin: Where else the run lives; None if only here.
     """
     # Ray's daemons are forked and at once replaced by other programs, so JAX's threads are not missed.
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
-    with held(folder):
+    again = f"Go on with: mpnas resume {short(folder) if twin is None else twin.remote.uri}"
+
+    def lost(words: str) -> None:
+        # Another thread: the main one hangs in Ray, which answers to nothing any more.
+        cursor = "\x1b[?25h\n" if sys.stderr.isatty() else ""
+        click.echo(f"{cursor}mpnas: the sweep itself failed: {words}. {_done(folder, plan)}. {again}", err=True)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(SWEEP_FAILED)
+
+    resources = Resources(
+        cpus=cpus or (processors() if address is None else None), address=address, lost=lost
+    )
+    with held(folder), contextlib.nullcontext() if twin is None else twin.sending():
         with sweep_display() as display, Watch(Reader(folder, plan), display):
-            outcome = run_pending(folder, Resources(cpus=cpus or processors()))
-        again = f"Go on with: mpnas resume {short(folder)}"
+            outcome = run_pending(folder, resources)
         if outcome.interrupted:
             stop(f"interrupted; {_done(folder, plan)}. {again}", INTERRUPTED)
         if outcome.error is not None:

@@ -26,6 +26,11 @@ data_option = click.option(
 cpus_option = click.option(
     "--cpus", type=click.IntRange(min=1), metavar="N", help="Trials at the same time; default all processors."
 )
+address_option = click.option(
+    "--address", metavar="auto|HOST:PORT",
+    help="Run on a Ray cluster that is up: the one of this machine (auto), or the head's address. It has to "
+         "need a token; see scripts/README.md.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), metavar="N",
     help="Threads per trial; default 1 unless only one trial runs at once. Part of the plan: results "

@@ -7,16 +7,16 @@ import click
 from mpnas.cli.finish import finish
 from mpnas.cli.options import (
     absolute,
+    address_option,
     cpus_option,
     data_option,
-    out_option,
     processors,
-    run_folder,
     set_option,
     threads_option,
 )
 from mpnas.cli.printing import short, show
 from mpnas.cli.prospect import budget_table, done_text, prospect, trials_text
+from mpnas.cli.twin import Place, place_option, run_place
 from mpnas.sweep.config import Experiment, experiment_of
 from mpnas.sweep.plan import Plan, load_plan, plan_of, save_plan
 
@@ -24,19 +24,22 @@ from mpnas.sweep.plan import Plan, load_plan, plan_of, save_plan
 @click.command("sweep", epilog="""\b
 Examples:
   mpnas sweep digits
-  mpnas sweep my.toml --out runs/try --set recipe.search.steps=200 --cpus 4""")
+  mpnas sweep my.toml --out runs/try --set recipe.search.steps=200 --cpus 4
+  mpnas sweep my.toml --address auto --out s3://bucket/try""")
 @click.argument("config")
-@out_option
+@place_option
 @set_option
 @data_option
 @cpus_option
+@address_option
 @threads_option
 def command(
     config: str,
-    out: Path | None,
+    out: Place | None,
     overrides: tuple[str, ...],
     data_dir: Path | None,
     cpus: int | None,
+    address: str | None,
     threads: int | None,
 ) -> None:
     """Run every trial of CONFIG, and write the front of accuracy against cost.
@@ -47,7 +50,7 @@ def command(
     experiment, it finishes what is not done; Ctrl-C leaves a run that can be resumed.
     """
     experiment, table = experiment_of(config, overrides)
-    folder = run_folder(out, experiment.name)
+    folder, twin = run_place(out, experiment.name)
     threads = threads or _threads(folder, experiment, cpus or processors())
     plan = plan_of(table, experiment, threads=threads, data_dir=absolute(data_dir))
     found = prospect(plan)
@@ -55,7 +58,7 @@ def command(
     save_plan(plan, folder)
     announce(plan, folder)
     show(budget_table(found.limits))
-    finish(folder, plan, cpus)
+    finish(folder, plan, cpus, address, twin)
 
 
 def announce(plan: Plan, folder: Path) -> None:

@@ -24,7 +24,7 @@ def run_pending(folder: Path, resources: Resources) -> Outcome:
         return Outcome()
     stop = Stop()
     try:
-        with session(resources, plan.threads, stop) as private:
+        with session(resources, plan, folder, stop) as private:
             stop.listen()
             for wave in waves:
                 if wave and not stop.heard and (error := fit(folder, wave, resources, private)):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mpnas.sweep.plan import TrialSpec
+from mpnas.sweep.tune.place import on_node
 from mpnas.sweep.tune.resources import Resources
-from mpnas.sweep.tune.worker import on_worker
 
 
 def fit(folder: Path, wave: Sequence[TrialSpec], resources: Resources, private: Path) -> str | None:
@@ -22,9 +22,12 @@ def fit(folder: Path, wave: Sequence[TrialSpec], resources: Resources, private: 
     from ray import tune
 
     tuner = tune.Tuner(
-        tune.with_resources(on_worker, {"cpu": 1}),
+        tune.with_resources(on_node, {"cpu": 1}),
         param_space={"trial": tune.grid_search([trial.id for trial in wave]), "folder": str(folder)},
-        tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id),
+        tune_config=tune.TuneConfig(
+            reuse_actors=True, max_concurrent_trials=resources.cpus,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
             # Ray's own records are of no use to anyone later: they hold pickles.
