@@ -44,7 +44,8 @@ def finish(
     def lost(words: str) -> None:
         # Another thread: the main one hangs in Ray, which answers to nothing any more.
         cursor = "\x1b[?25h\n" if sys.stderr.isatty() else ""
-        click.echo(f"{cursor}mpnas: the sweep itself failed: {words}. {_done(folder, plan)}. {again}", err=True)
+        done = _done(folder, plan)
+        click.echo(f"{cursor}mpnas: the sweep itself failed: {words}. {done}. {again}", err=True)
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         os._exit(SWEEP_FAILED)

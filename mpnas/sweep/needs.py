@@ -100,8 +100,8 @@ def _receive(path: Path, file: File, send: Callable[[str, int, int], bytes]) -> 
                 out.write(send(file.name, offset, min(PIECE, file.length - offset)))
         if (found := digest(temporary)) != file.sha256:
             raise DataError(
-                f"'{file.name}' has arrived with SHA-256 {found}, expected {file.sha256}: it has changed since "
-                "the sweep began. Start it again."
+                f"'{file.name}' has arrived with SHA-256 {found}, expected {file.sha256}: it has changed "
+                "since the sweep began. Start it again."
             )
         os.replace(temporary, path)
     finally:

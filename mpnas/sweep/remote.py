@@ -95,8 +95,8 @@ def _opened(uri: str) -> tuple[Any, str]:
             return _arrow(uri)
         except Exception as error:  # noqa: BLE001 - pyarrow raises many kinds
             raise ConfigError(
-                f"'{uri}' cannot be opened. A package is missing: {missing}; without it: {error}. Install it, or "
-                "give another --out."
+                f"'{uri}' cannot be opened. A package is missing: {missing}; without it: {error}. "
+                "Install it, or give another --out."
             ) from error
     except ValueError as error:
         raise ConfigError(f"'{uri}' is no place that fsspec knows: {error}. Give another --out.") from error
@@ -163,7 +163,8 @@ class Twin:
         newest = max((int(number) for number in numbers if number.isdecimal()), default=0)
         if here != newest:
             return here > newest
-        return here > 0 and (f"{home}result.json" not in there or (self.folder / home / "result.json").exists())
+        result = f"{home}result.json"
+        return here > 0 and (result not in there or (self.folder / result).exists())
 
     def send(self) -> int:
         """Carry what has changed here to the URI; the number of files.
@@ -203,8 +204,9 @@ class Twin:
         try:
             yield
         except OSError as error:
+            words = " ".join(str(error).split()) or type(error).__name__
             raise RunFolderError(
-                f"{self.remote.uri} cannot be {done}: {' '.join(str(error).split()) or type(error).__name__}. "
+                f"{self.remote.uri} cannot be {done}: {words}. "
                 f"Everything is whole in {self.folder}; check the URI and its credentials, then go on "
                 f"with: mpnas resume {self.remote.uri}"
             ) from error

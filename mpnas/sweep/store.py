@@ -1,4 +1,4 @@
-"""Where the files of a run lie, behind five operations; and carrying what has changed from one place to another.
+"""Where the files of a run lie, behind five operations; and what carries changes between two such places.
 
 A reader of the target never takes half of anything: a file is there whole or not at all, a step of a
 checkpoint counts with its last file, and `result.json` comes after everything that it speaks of.

@@ -44,7 +44,8 @@ def check_token(environment: Mapping[str, str]) -> dict[str, str]:
             )
         if path.stat().st_mode & 0o077:
             logging.getLogger(__name__).warning(
-                "other users can read the token in %s, and run code on the cluster with it. chmod 600 it.", path
+                "other users can read the token in %s, and run code on the cluster with it. chmod 600 it.",
+                path,
             )
     return {"RAY_AUTH_MODE": "token"}
 
@@ -61,8 +62,9 @@ def find_head(address: str) -> str:
     found, answer = _ask(address, "address") if address == "auto" else (address, "open")
     host, _, port = found.rpartition(":")
     if answer.startswith("silent") or not (host and port.isdecimal()):
+        words = answer.partition(": ")[2] or "not HOST:PORT"
         raise ConfigError(
-            f"no Ray cluster is found at --address {address}: {answer.partition(': ')[2] or 'not HOST:PORT'}. "
+            f"no Ray cluster is found at --address {address}: {words}. "
             "Give HOST:PORT of a head that runs; it is printed by ray start --head."
         )
     if not knock(host, int(port)):

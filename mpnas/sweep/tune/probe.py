@@ -1,4 +1,4 @@
-"""Asks the head of a Ray cluster one question, and prints the answer as JSON; run by path, in a process of its own.
+"""Asks the head of a Ray cluster one question, and prints the answer as JSON; a program, run by its path.
 
 Ray itself asks for 20 s where the token is wrong, and for two minutes where nobody answers.
 """
@@ -7,7 +7,7 @@ import json
 import sys
 
 from ray._private.services import canonicalize_bootstrap_address_or_die
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError
 
 address, answer = sys.argv[1], "open"

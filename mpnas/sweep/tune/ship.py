@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mpnas.errors import ConfigError
+from mpnas.pareto.artifacts import escapes
 from mpnas.sweep.config import Experiment, named
 from mpnas.sweep.named import own_callable
 from mpnas.sweep.plan import Plan
@@ -44,8 +45,8 @@ def pack(target: Path, plan: Plan) -> Path:
         elif parts[0] not in sys.modules or getattr(sys.modules[parts[0]], "__file__", None) is None:
             # A folder without __init__.py: only what was imported of it.
             _copy(path, target.joinpath(*parts[:-1], parts[-1] + "/__init__.py" if is_package else path.name))
-    weights = Path(plan.experiment.weights or "")
-    if plan.experiment.weights and not weights.is_absolute() and ".." not in weights.parts and weights.is_file():
+    weights = Path(plan.experiment.weights or ".")
+    if weights.is_file() and not escapes(str(weights)):
         _copy(weights, target / weights)
     return target
 
