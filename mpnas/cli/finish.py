@@ -1,5 +1,8 @@
 """Finishing a run: its pending trials, then its front, tables and pictures; for `sweep` and `resume`."""
 
+import contextlib
+import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ import click
 
 from mpnas.cli.exits import INTERRUPTED, SOME_FAILED, SWEEP_FAILED, stop
 from mpnas.cli.live import sweep_display
+from mpnas.cli.options import Machine
 from mpnas.cli.printing import short, show
 from mpnas.errors import BudgetError
 from mpnas.pareto import pick, save
@@ -21,25 +25,36 @@ from mpnas.sweep.early import STOPPED
 from mpnas.sweep.folder import has_result, outline_of
 from mpnas.sweep.hold import held
 from mpnas.sweep.plan import Plan, load_plan
+from mpnas.sweep.remote import Twin
 from mpnas.sweep.tune.drive import run_pending
-from mpnas.sweep.tune.resources import Resources
 from mpnas.sweep.watch import Reader, Watch
 
 
-def finish(folder: Path, resources: Resources) -> None:
+def finish(folder: Path, machine: Machine, twin: Twin | None = None) -> None:
     """Run what has no result, write the front and print it; ends the command with its exit code.
 
     Args:
       folder: The run folder, absolute.
-      resources: How much runs at once, and where.
+      machine: Where, and how much at once.
+      twin: Where else the run lives; None if only here.
     """
     # Ray's daemons are forked and at once replaced by other programs, so JAX's threads are not missed.
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
-    with held(folder):
+    again = f"Go on with: mpnas resume {short(folder) if twin is None else twin.remote.uri}"
+
+    def lost(words: str) -> None:
+        # Another thread: the main one hangs in Ray, which answers to nothing any more.
+        cursor = "\x1b[?25h\n" if sys.stderr.isatty() else ""
+        done = _done(folder, load_plan(folder))
+        click.echo(f"{cursor}mpnas: the sweep itself failed: {words}. {done}. {again}", err=True)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(SWEEP_FAILED)
+
+    with held(folder), contextlib.nullcontext() if twin is None else twin.sending():
         with sweep_display() as display, Watch(Reader(folder, outline_of(folder)), display):
-            outcome = run_pending(folder, resources)
+            outcome = run_pending(folder, machine.resources(lost))
         plan = load_plan(folder)  # with what was proposed meanwhile
-        again = f"Go on with: mpnas resume {short(folder)}"
         if outcome.interrupted:
             stop(f"interrupted; {_done(folder, plan)}. {again}", INTERRUPTED)
         if outcome.error is not None:

@@ -44,20 +44,25 @@ class Machine:
       cpus: Trials at the same time; None for as many as there are processors.
       retries: How often a trial whose worker died is started again.
       hang_after: Seconds without progress after which a trial's worker is ended.
+      address: A running cluster; None for this machine alone.
     """
 
     cpus: int | None
     retries: int
     hang_after: float
+    address: str | None
 
     @property
     def at_once(self) -> int:
-        """Trials at the same time."""
+        """Trials at the same time, as far as this machine knows."""
         return self.cpus or processors()
 
-    def resources(self) -> Resources:
-        """The same for the driver."""
-        return Resources(cpus=self.at_once, retries=self.retries, hang_after=self.hang_after)
+    def resources(self, lost: Callable[[str], None] | None = None) -> Resources:
+        """The same for the driver; `lost` is called when the head of a cluster has died."""
+        return Resources(
+            cpus=self.at_once if self.address is None else self.cpus, retries=self.retries,
+            hang_after=self.hang_after, address=self.address, lost=lost,
+        )
 
 
 MACHINE_OPTIONS = (
@@ -68,6 +73,9 @@ MACHINE_OPTIONS = (
     click.option("--hang-after", type=click.FloatRange(min=0, min_open=True), default=1800.0,
                  show_default=True, metavar="SECONDS",
                  help="Without progress for so long, a trial loses its worker and is started again."),
+    click.option("--address", metavar="auto|HOST:PORT",
+                 help="Run on a Ray cluster that is up: the one of this machine (auto), or the head's "
+                      "address. It has to need a token; see scripts/README.md."),
 )
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from mpnas.cli.finish import finish
-from mpnas.cli.options import FOLDER, Machine, machine_options
+from mpnas.cli.options import Machine, machine_options
 from mpnas.cli.prepare import announce, begin, foresee
 from mpnas.cli.prospect import prospect
+from mpnas.cli.twin import PLACE, Place, run_place
 from mpnas.sweep.folder import home_of, read_json
 from mpnas.sweep.hold import held
 from mpnas.sweep.plan import Plan, load_plan
@@ -17,17 +18,17 @@ from mpnas.sweep.plan import Plan, load_plan
 Examples:
   mpnas resume runs/digits
   mpnas resume runs/digits --retry-failed""")
-@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.argument("place", metavar="DIR|URI", type=PLACE)
 @click.option("--retry-failed", is_flag=True,
               help="Also run trials again that ended in failure, from their beginning.")
 @machine_options
-def command(folder: Path, retry_failed: bool, machine: Machine) -> None:
-    """Finish the run in DIR, and write its front again.
+def command(place: Place, retry_failed: bool, machine: Machine) -> None:
+    """Finish the run in DIR or at URI, and write its front again.
 
     Trials that have a result are kept as they are; the others go on from their last checkpoints, with
     the settings that the run began with. If the model or the data have changed since, it is refused.
     """
-    folder = folder.expanduser().resolve()
+    folder, twin = run_place(place, "")
     plan = load_plan(folder)
     found = prospect(plan)
     begin(found, folder)
@@ -35,7 +36,7 @@ def command(folder: Path, retry_failed: bool, machine: Machine) -> None:
         click.echo(f"Trying again: {', '.join(names)}.")
     announce(plan, folder)
     foresee(found, folder, machine.at_once)
-    finish(folder, machine.resources())
+    finish(folder, machine, twin)
 
 
 def forget_failures(folder: Path, plan: Plan) -> list[str]:

@@ -12,15 +12,14 @@ from mpnas.cli.options import (
     absolute,
     data_option,
     machine_options,
-    out_option,
     processors,
-    run_folder,
     set_option,
     threads_option,
 )
 from mpnas.cli.prepare import announce, begin, foresee, rehearse
 from mpnas.cli.printing import show
 from mpnas.cli.prospect import budget_table, prospect
+from mpnas.cli.twin import Place, place_option, run_place
 from mpnas.sweep.config import Experiment, experiment_of, read_experiment
 from mpnas.sweep.plan import load_plan, plan_of
 
@@ -30,7 +29,8 @@ Examples:
   mpnas sweep digits
   mpnas sweep digits --budgets weight_bytes=0.15,0.25,0.4 --seeds 3 --controllers gumbel,dbp,random
   mpnas sweep my.toml --out runs/try --set recipe.search.steps=200 --cpus 4
-  mpnas sweep my.toml --dry-run""")
+  mpnas sweep my.toml --dry-run
+  mpnas sweep my.toml --address auto --out s3://bucket/try""")
 @click.argument("config")
 @click.option("--budgets", multiple=True, metavar="COST=AMOUNT,...",
               help="Budgets instead of those in CONFIG, one per amount: a share of the uniform 8-bit network "
@@ -39,7 +39,7 @@ Examples:
 @click.option("--controllers", metavar="NAME,...",
               help="Controllers instead of those in CONFIG; uniform and random are the baselines.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate of the time; start nothing.")
-@out_option
+@place_option
 @set_option
 @data_option
 @machine_options
@@ -50,7 +50,7 @@ def command(
     seeds: str | None,
     controllers: str | None,
     dry_run: bool,
-    out: Path | None,
+    out: Place | None,
     overrides: tuple[str, ...],
     data_dir: Path | None,
     machine: Machine,
@@ -66,7 +66,7 @@ def command(
     _, table = experiment_of(config, overrides)
     table = gridded(table, budgets, seeds, controllers)
     experiment = read_experiment(table, config)
-    folder = run_folder(out, experiment.name)
+    folder, twin = run_place(out, experiment.name)
     threads = threads or _threads(folder, experiment, machine.at_once)
     found = prospect(plan_of(table, experiment, threads=threads, data_dir=absolute(data_dir)))
     if dry_run:
@@ -77,7 +77,7 @@ def command(
     announce(found.plan, folder)
     show(budget_table(found.limits))
     foresee(found, folder, machine.at_once)
-    finish(folder, machine.resources())
+    finish(folder, machine, twin)
 
 
 def _threads(folder: Path, experiment: Experiment, cpus: int) -> int:

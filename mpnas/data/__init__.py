@@ -14,4 +14,7 @@ DATASETS: dict[str, Callable[[Path | None], Dataset]] = {
 }
 """Name in files and on the command line -> loader, which takes the folder of the data or None."""
 
-__all__ = ["DATASETS", "Dataset", "PadCropFlip", "load_own"]
+DATA_FILES: dict[str, Callable[[Path], list[str]]] = {"cifar10": cifar10.files}
+"""Name -> function that tells, of a data folder, the names of the files in it that the loader reads."""
+
+__all__ = ["DATASETS", "DATA_FILES", "Dataset", "PadCropFlip", "load_own"]

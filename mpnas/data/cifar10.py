@@ -93,6 +93,18 @@ def load(data_dir: Path | None = None) -> Dataset:
     )
 
 
+def files(folder: Path) -> list[str]:
+    """Names, below a data folder, of the files that `load` reads there; whether they are sound is not asked.
+
+    Empty where neither layout is there.
+    """
+    for place in ("", f"{BINARY_FOLDER}/"):
+        found = [place + name for source in (TRAIN, TEST) for name in source.files]
+        if any((folder / name).is_file() for name in found):
+            return [name for name in found if (folder / name).is_file()]
+    return [NPZ_NAME] if (folder / NPZ_NAME).is_file() else []
+
+
 def decode(delta: UInt8[np.ndarray, "3 rows 32 32"]) -> Images:
     """Pixels from the differences in `cifar10.npz`; all arithmetic is modulo 256.
 

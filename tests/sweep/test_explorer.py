@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import tiny_plan
-from test_tune import Driver, until
+from driver import Driver, until
 from tiny_plan import FLOAT, HERE, SEARCH
 
 from mpnas.errors import ConfigError

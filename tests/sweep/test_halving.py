@@ -6,7 +6,7 @@ import os
 
 import pytest
 import tiny_plan
-from test_tune import Driver
+from driver import Driver
 from tiny_plan import FLOAT, HERE
 
 from mpnas.cli.resume import forget_failures

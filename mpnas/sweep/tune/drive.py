@@ -25,7 +25,7 @@ def run_pending(folder: Path, resources: Resources) -> Outcome:
         return Outcome()
     stop = Stop()
     try:
-        with session(resources, plan.threads, stop) as private:
+        with session(resources, plan, folder, stop) as private:
             stop.listen()
             for wave in waves:
                 if not stop.heard and (error := fit(folder, plan, wave, resources, private)):

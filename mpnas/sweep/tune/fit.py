@@ -9,9 +9,9 @@ from typing import Any
 from mpnas.cost import Budget
 from mpnas.sweep.plan import Plan
 from mpnas.sweep.trial import bench_of
+from mpnas.sweep.tune.place import on_node
 from mpnas.sweep.tune.resources import Resources
 from mpnas.sweep.tune.waves import Wave
-from mpnas.sweep.tune.worker import on_worker
 
 
 def fit(folder: Path, plan: Plan, wave: Wave, resources: Resources, private: Path) -> str | None:
@@ -33,10 +33,11 @@ def fit(folder: Path, plan: Plan, wave: Wave, resources: Resources, private: Pat
     try:
         listed, chosen = _chosen(folder, plan, wave, resources)
         tune.Tuner(
-            tune.with_resources(on_worker, {"cpu": 1}),
+            tune.with_resources(on_node, {"cpu": 1}),
             param_space={**listed, "folder": str(folder), "hang_after": resources.hang_after},
             tune_config=tune.TuneConfig(
-                reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id, **chosen
+                reuse_actors=True, max_concurrent_trials=resources.cpus,
+                trial_dirname_creator=lambda trial: trial.trial_id, **chosen,
             ),
             run_config=tune.RunConfig(
                 name=time.strftime("%Y%m%d-%H%M%S"),
@@ -65,7 +66,6 @@ def _chosen(
         return {}, {
             "search_alg": Explorer(folder, plan, names),
             "num_samples": len(names) + plan.unproposed,
-            "max_concurrent_trials": resources.cpus,
         }
     listed = {"trial": tune.grid_search(names)}
     if not wave.peers:
