@@ -6,6 +6,7 @@ A cluster is joined with the token of the environment, and gets this code, a rel
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -170,13 +171,17 @@ def _versions(head: str) -> dict[str, dict[str, str | None]]:
     ask = ray.remote(num_cpus=0, max_retries=0)(installed)
     answers = {f"{n['NodeManagerAddress']} ({n['NodeID'][:8]})": ask.options(**_on(n["NodeID"])).remote()
                for n in nodes}
-    found = {}
+    found: dict[str, dict[str, str | None]] = {}
+    words = ""
     for name, answer in answers.items():
         try:
             found[name] = ray.get(answer, timeout=NODE_SECONDS)
         except Exception as error:  # noqa: BLE001 - Ray raises many kinds
+            # It may be dying, or full: Ray will not place trials on it.
             words = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            raise ConfigError(f"node {name} of the cluster runs nothing for mpnas: {words}") from error
+            logging.getLogger(__name__).warning("node %s of the cluster does not answer: %s", name, words)
+    if not found:
+        raise ConfigError(f"no node of the cluster at {head} runs anything for mpnas: {words}")
     return found
 
 
