@@ -48,7 +48,7 @@ def folder(tmp_path):
 
 def test_trials_through_the_relay_end_as_in_the_run_folder_itself(folder, finished):
     for trial in (FLOAT, UNIFORM, SEARCH):
-        with relayed(Near(folder), trial, "scores") as here:
+        with relayed(Near(folder), [trial], "scores") as here:
             assert here != folder
             run_trial(here, trial)
         assert tiny_plan.final_arrays(folder, trial) == tiny_plan.final_arrays(finished, trial)
@@ -62,10 +62,10 @@ def test_trial_goes_on_from_what_an_attempt_elsewhere_has_sent(folder, finished)
         if row["step"] >= 7:
             raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), relayed(Near(folder), FLOAT, "scores") as here:
+    with pytest.raises(ZeroDivisionError), relayed(Near(folder), [FLOAT], "scores") as here:
         run_trial(here, FLOAT, report=die)
     seen = []
-    with relayed(Near(folder), FLOAT, "scores") as here:
+    with relayed(Near(folder), [FLOAT], "scores") as here:
         run_trial(here, FLOAT, report=lambda row: seen.append(row["step"]))
     assert seen[0] == 6, "the checkpoint of step 5 has come along"
     assert tiny_plan.final_arrays(folder, FLOAT) == tiny_plan.final_arrays(finished, FLOAT)
@@ -83,7 +83,7 @@ def test_attempt_that_was_cut_off_notices_the_newer_one_and_sends_nothing_more(f
             while not (attempts / "2").exists():
                 pass
 
-    with pytest.raises(Fenced), relayed(away, FLOAT, "scores") as here:
+    with pytest.raises(Fenced), relayed(away, [FLOAT], "scores") as here:
         run_trial(here, FLOAT, report=overtaken)
     assert not (folder / "trials" / FLOAT / "result.json").exists()
     assert {row["step"] for row in tiny_plan.rows(folder, FLOAT)} <= set(range(8))

@@ -13,6 +13,7 @@ from mpnas.sweep.tune import drive, session
 from mpnas.sweep.tune.drive import run_pending
 from mpnas.sweep.tune.resources import Outcome, Resources
 from mpnas.sweep.tune.session import worker_environment
+from mpnas.sweep.tune.worker import members_of
 from mpnas.sweep.tune.worker import on_worker as run_on_worker
 
 
@@ -112,10 +113,10 @@ def on_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("MPNAS_NO_COMPILE_CACHE", "1")
 
     def run(action):
-        def instead(folder, trial_id, report):
-            return action()
+        def instead(folder, trials, report):
+            return {trial: action() for trial in trials}
 
-        monkeypatch.setattr("mpnas.sweep.trial.run_trial", instead)
+        monkeypatch.setattr("mpnas.sweep.population.run_population", instead)
         run_on_worker({"folder": str(tmp_path), "trial": FLOAT, "hang_after": 60.0})
 
     return run, tmp_path / "trials" / FLOAT
@@ -128,9 +129,26 @@ def raising(error):
     return action
 
 
+def test_a_population_is_told_by_its_first_member():
+    groups = {"a": ["a", "b"], "c": ["c"]}
+    assert members_of({"trial": "a", "groups": groups}) == ("a", "b")
+    assert members_of({"trial": "c", "groups": groups}) == ("c",)
+    assert members_of({"trial": "proposed"}) == ("proposed",)
+
+
+def test_members_that_ended_well_are_not_told_the_words_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("ray.tune.report", lambda row: None)
+    monkeypatch.setenv("MPNAS_NO_COMPILE_CACHE", "1")
+    ends = {"a": object(), "b": ConfigError("b has no data."), "c": Fenced("c is another's.")}
+    monkeypatch.setattr("mpnas.sweep.population.run_population", lambda folder, trials, report: ends)
+    run_on_worker({"folder": str(tmp_path), "trial": "a", "groups": {"a": list("abc")}, "hang_after": 60.0})
+    found = {path.parent.name: path.read_text() for path in tmp_path.glob("trials/*/error.txt")}
+    assert found == {"b": "b has no data.\n"}
+
+
 def test_error_for_a_person_is_left_in_the_folder_and_not_tried_again(on_worker):
     run, home = on_worker
-    run(raising(ConfigError("the data are missing.")))
+    run(lambda: ConfigError("the data are missing."))
     assert (home / "error.txt").read_text() == "the data are missing.\n"
     assert not (home / "traceback.txt").exists()
 
@@ -145,5 +163,5 @@ def test_defect_is_left_with_its_traceback_and_tried_again(on_worker):
 
 def test_fenced_attempt_leaves_no_words_in_a_folder_that_is_not_its_own(on_worker):
     run, home = on_worker
-    run(raising(Fenced("a newer attempt has started.")))
+    run(lambda: Fenced("a newer attempt has started."))
     assert not home.exists()

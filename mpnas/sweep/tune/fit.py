@@ -6,12 +6,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from mpnas.cost import Budget
 from mpnas.sweep.plan import Plan
+from mpnas.sweep.population import groups_of
 from mpnas.sweep.trial import bench_of
 from mpnas.sweep.tune.place import on_node
 from mpnas.sweep.tune.resources import Resources
 from mpnas.sweep.tune.waves import Wave
+
+# A program of an accelerator has it alone; on a CPU a trial has one processor.
+RESOURCES_OF: dict[str, dict[str, float]] = {"gpu": {"cpu": 1, "gpu": 1}}
 
 
 def fit(folder: Path, plan: Plan, wave: Wave, resources: Resources, private: Path) -> str | None:
@@ -31,9 +37,10 @@ def fit(folder: Path, plan: Plan, wave: Wave, resources: Resources, private: Pat
     # What went wrong in a trial stands in its folder; Tune would print its traceback at every attempt.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        listed, chosen = _chosen(folder, plan, wave, resources)
+        backend = jax.default_backend()
+        listed, chosen = _chosen(folder, plan, wave, resources, backend)
         tune.Tuner(
-            tune.with_resources(on_node, {"cpu": 1}),
+            tune.with_resources(on_node, RESOURCES_OF.get(backend, {"cpu": 1})),
             param_space={**listed, "folder": str(folder), "hang_after": resources.hang_after},
             tune_config=tune.TuneConfig(
                 reuse_actors=True, max_concurrent_trials=resources.cpus,
@@ -54,9 +61,13 @@ def fit(folder: Path, plan: Plan, wave: Wave, resources: Resources, private: Pat
 
 
 def _chosen(
-    folder: Path, plan: Plan, wave: Wave, resources: Resources
+    folder: Path, plan: Plan, wave: Wave, resources: Resources, backend: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The trials as Tune takes them, and who proposes or stops them."""
+    """The trials as Tune takes them, and who proposes or stops them.
+
+    What runs as one program is one trial of Tune, named by its first member; proposals, and searches that
+    are stopped one by one, run apart.
+    """
     from ray import tune
 
     names = [spec.id for spec in wave.trials]
@@ -67,9 +78,10 @@ def _chosen(
             "search_alg": Explorer(folder, plan, names),
             "num_samples": len(names) + plan.unproposed,
         }
-    listed = {"trial": tune.grid_search(names)}
     if not wave.peers:
-        return listed, {}
+        groups = {group[0]: group for group in groups_of(plan, names, backend=backend)}
+        return {"trial": tune.grid_search(list(groups)), "groups": groups}, {}
+    listed = {"trial": tune.grid_search(names)}
     from mpnas.sweep.tune.halving import Halving
 
     # Scores are made of the rows on this side, so Tune would miss them in what the workers report.

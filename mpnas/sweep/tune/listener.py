@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 
 from mpnas.sweep.folder import has_result, home_of
-from mpnas.sweep.tune.worker import leave_words
+from mpnas.sweep.tune.worker import leave_words, members_of
 
 
 class Listener(tune.Callback):
@@ -24,16 +24,15 @@ class Listener(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up."""
-        name = trial.config["trial"]
-        home = home_of(self._folder, name)
-        if has_result(self._folder, name) or _told(home):
-            return
-        leave_words(
-            home,
-            f"its worker died {self._retries + 1} times without a word, as happens when the system ends a "
-            "process for want of memory. Run fewer trials at the same time (--cpus), or take a smaller "
-            "batch; then: mpnas resume.",
-        )
+        for name in members_of(trial.config):
+            home = home_of(self._folder, name)
+            if not has_result(self._folder, name) and not _told(home):
+                leave_words(
+                    home,
+                    f"its worker died {self._retries + 1} times without a word, as happens when the system "
+                    "ends a process for want of memory. Run fewer trials at the same time (--cpus), or take "
+                    "a smaller batch; then: mpnas resume.",
+                )
 
 
 def _told(home: Path) -> bool:

@@ -7,31 +7,31 @@ the run folder, and a worker that finds it there, and can write, is in the same 
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mpnas.sweep.folder import write_json
 from mpnas.sweep.needs import Needs, data_folder
 from mpnas.sweep.tune.relay import Away, relayed
-from mpnas.sweep.tune.worker import on_worker
+from mpnas.sweep.tune.worker import members_of, on_worker
 
 RELAY = "MPNAS_RELAY"  # environment variable of a cluster's workers: the secret of this session
 
 
 def on_node(config: dict[str, Any]) -> None:
-    """Run the trial `config["trial"]` of the driver's run folder `config["folder"]`, wherever this is."""
-    with placed(Path(config["folder"]), config["trial"]) as folder:
+    """Run what `on_worker` runs in the driver's run folder `config["folder"]`, wherever this is."""
+    with placed(Path(config["folder"]), members_of(config)) as folder:
         on_worker(config | {"folder": str(folder)})
 
 
 @contextlib.contextmanager
-def placed(folder: Path, trial: str) -> Iterator[Path]:
-    """The folder in which a trial runs here; on leaving, what it wrote is in the run folder.
+def placed(folder: Path, trials: Sequence[str]) -> Iterator[Path]:
+    """The folder in which trials run here; on leaving, what they wrote is in the run folder.
 
     Args:
       folder: The run folder, as the driver sees it.
-      trial: The trial's id.
+      trials: Their ids: one, or the members of a population.
     """
     from mpnas.sweep.stages import SCORES
 
@@ -48,7 +48,7 @@ def placed(folder: Path, trial: str) -> Iterator[Path]:
     if visible(folder, secret) and not moved:
         yield folder
         return
-    with relayed(away, trial, SCORES) as inner:
+    with relayed(away, trials, SCORES) as inner:
         if moved:
             plan = json.loads((inner / "plan.json").read_text(encoding="utf-8"))
             write_json(inner / "plan.json", plan | {"data_dir": str(data)})

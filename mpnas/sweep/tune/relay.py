@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,31 +101,25 @@ class Away:
 
 
 @contextlib.contextmanager
-def relayed(away: Away, trial: str, scores: str) -> Iterator[Path]:
-    """A scratch folder with what a trial needs; what the trial writes there goes to the relay.
+def relayed(away: Away, trials: Sequence[str], scores: str) -> Iterator[Path]:
+    """A scratch folder with what trials need; what they write there goes to the relay.
 
     Args:
       away: The relay.
-      trial: Its id.
+      trials: Their ids: one, or the members of a population.
       scores: Name of the folder of scores, which trials share.
     """
-    home = f"trials/{trial}"
     with scratch() as folder:
         here = Folder(folder)
         here.write("plan.json", away.read("plan.json"))
         with contextlib.suppress(FileNotFoundError):  # where no budgets are proposed
             here.write("proposed.json", away.read("proposed.json"))
-        needed = load_plan(folder).trial(trial).needs
-        attempt = away.ask("claim", trial)
-        wanted = [home, scores, *([f"trials/{needed}"] if needed else [])]
-        Carrier(away, here, wanted, without=(f"{home}/attempts/",)).carry()
-        attempts = folder / home / "attempts"
-        attempts.mkdir(parents=True, exist_ok=True)
-        (attempts / str(attempt - 1)).touch()  # the trial's own claim is the next
-        out = Carrier(here, away, (home, scores), without=(f"{home}/attempts/",))
-        out.suppose([name for part in (home, scores) for name in away.stamps(part)])
+        plan = load_plan(folder)
+        needed = {plan.trial(trial).needs for trial in trials} - {None}
+        Carrier(away, here, [scores, *(f"trials/{trial}" for trial in sorted(map(str, needed)))]).carry()
+        members = [_Member(away, here, folder, trial) for trial in trials]
+        sender = _Sender(members, _shared(away, here, scores))
         over = threading.Event()
-        sender = _Sender(away, out, trial, attempt, attempts)
         thread = threading.Thread(target=sender.run, args=(over,), name="mpnas-relay", daemon=True)
         thread.start()
         try:
@@ -136,18 +130,33 @@ def relayed(away: Away, trial: str, scores: str) -> Iterator[Path]:
             sender.send()
 
 
-class _Sender:
-    """Carries a scratch folder over as long as no newer attempt has started."""
+def _shared(away: Away, here: Folder, name: str) -> Carrier:
+    """Carries a folder that trials share; what is there already is not sent."""
+    carrier = Carrier(here, away, (name,))
+    carrier.suppose(list(away.stamps(name)))
+    return carrier
 
-    def __init__(self, away: Away, out: Carrier, trial: str, attempt: int, attempts: Path) -> None:
-        self._away, self._out, self._trial = away, out, trial
-        self._attempt, self._attempts = attempt, attempts
 
-    def run(self, over: threading.Event) -> None:
-        """Send again and again; what fails is tried at the next time, or told by the last one."""
-        while not over.wait(EVERY_SECONDS):
-            with contextlib.suppress(Exception):
-                self.send()
+class _Member:
+    """One trial in a scratch folder: claimed at the relay, fetched from there, and carried back.
+
+    Args:
+      away: The relay.
+      here: The scratch folder as a store.
+      folder: The same as a path.
+      trial: The trial's id.
+    """
+
+    def __init__(self, away: Away, here: Folder, folder: Path, trial: str) -> None:
+        home = f"trials/{trial}"
+        self._away, self._trial = away, trial
+        self._attempt = away.ask("claim", trial)
+        Carrier(away, here, [home], without=(f"{home}/attempts/",)).carry()
+        self._attempts = folder / home / "attempts"
+        self._attempts.mkdir(parents=True, exist_ok=True)
+        (self._attempts / str(self._attempt - 1)).touch()  # the trial's own claim is the next
+        self._out = Carrier(here, away, (home,), without=(f"{home}/attempts/",))
+        self._out.suppose(list(away.stamps(home)))
 
     def send(self) -> None:
         """Look for a newer attempt, which the trial is told of by a file; else send what has changed."""
@@ -156,6 +165,25 @@ class _Sender:
             (self._attempts / str(number)).touch()
         else:
             self._out.carry()
+
+
+class _Sender:
+    """Carries a scratch folder over, again and again."""
+
+    def __init__(self, members: Sequence[_Member], shared: Carrier) -> None:
+        self._members, self._shared = members, shared
+
+    def run(self, over: threading.Event) -> None:
+        """Send now and then; what fails is tried at the next time, or told by the last one."""
+        while not over.wait(EVERY_SECONDS):
+            with contextlib.suppress(Exception):
+                self.send()
+
+    def send(self) -> None:
+        """Send what has changed."""
+        self._shared.carry()
+        for member in self._members:
+            member.send()
 
 
 @contextlib.contextmanager

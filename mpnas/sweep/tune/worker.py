@@ -1,48 +1,62 @@
-"""What a worker runs: one trial, its rows reported to Tune, its words left where the driver finds them."""
+"""What a worker runs: a trial or a population, its rows reported to Tune, its words left for the driver."""
 
 import contextlib
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mpnas.errors import MpnasError
 from mpnas.sweep.attempt import Fenced
-from mpnas.sweep.folder import home_of
+from mpnas.sweep.folder import has_result, home_of
 from mpnas.sweep.tune.watchdog import Watchdog
 
 OVER = -1  # the step of the last report, which early stopping must not see as progress
 
 
-def on_worker(config: dict[str, Any]) -> None:
-    """Run the trial `config["trial"]` of the run folder `config["folder"]`.
+def members_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The trials that a worker is to run: `config["trial"]`, or the population that it stands for."""
+    trial = config["trial"]
+    return tuple(config.get("groups", {}).get(trial, (trial,)))
 
-    A trial that makes no progress for `config["hang_after"]` seconds ends this process.
+
+def on_worker(config: dict[str, Any]) -> None:
+    """Run the trials of `config` in the run folder `config["folder"]`.
+
+    Trials that make no progress for `config["hang_after"]` seconds end this process.
     """
     from ray import tune
 
-    from mpnas.sweep.trial import run_trial
+    from mpnas.sweep.population import run_population
     from mpnas.sweep.worker import prepare
 
     prepare()
-    folder = Path(config["folder"])
-    home = home_of(folder, config["trial"])
+    folder, trials = Path(config["folder"]), members_of(config)
 
-    def report(row: dict[str, Any]) -> None:
+    def report(trial: str, row: dict[str, Any]) -> None:
         watchdog.beat(f"step {row['step']} ({row['stage']})")
         tune.report(dict(row))
 
-    with Watchdog(config["hang_after"], lambda words: leave_words(home, words)) as watchdog:
+    def leave(words: str, trace: str | None = None) -> None:
+        for trial in trials:
+            if not has_result(folder, trial):
+                leave_words(home_of(folder, trial), words, trace)
+
+    with Watchdog(config["hang_after"], leave) as watchdog:
         try:
-            run_trial(folder, config["trial"], report=report)
-        except Fenced:
-            pass  # the folder belongs to the newer attempt
+            ends = run_population(folder, trials, report=report)
         except MpnasError as error:
             # Deterministic: another attempt would end the same way. The words are for the driver to show.
-            leave_words(home, str(error))
+            leave(str(error))
         except Exception as error:
             # A defect, or a full disk: tried again by Tune, and told if that does not help either.
-            leave_words(home, f"{type(error).__name__}: {error}", traceback.format_exc())
+            leave(f"{type(error).__name__}: {error}", traceback.format_exc())
             raise
+        else:
+            for trial, end in ends.items():
+                # The folder of one that was fenced belongs to the newer attempt.
+                if isinstance(end, MpnasError) and not isinstance(end, Fenced):
+                    leave_words(home_of(folder, trial), str(end))
     tune.report({"step": OVER})
 
 
