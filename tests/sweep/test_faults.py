@@ -184,3 +184,22 @@ def test_a_full_disk_ends_a_trial_and_takes_none_of_its_checkpoints(tmp_path, fi
     after = tmp_path / "run-after"
     assert final_arrays(after, SEARCH) == final_arrays(finished, SEARCH)
     assert told(run_trial(after, SEARCH)) == told(run_trial(finished, SEARCH))
+
+
+@pytest.mark.slow
+def test_a_population_that_loses_its_worker_goes_on_and_ends_bit_for_bit_as_undisturbed(tmp_path, start):
+    together = {
+        "data": "slow_digits:batches", "population": "together", "controllers": ["gumbel"], "seeds": [0, 1],
+        "references": {"uniform": [], "random": False}, "recipe__search__steps": 20,
+    }
+    folder, undisturbed = (run_folder(tmp_path / name, **together) for name in ("run", "undisturbed"))
+    searches = [trial.id for trial in load_plan(folder).trials if trial.kind == "search"]
+    driver = start(folder)
+    driver.wait_for_row(searches[1], 10)
+    os.kill(driver.trial_worker(), signal.SIGKILL)
+    assert driver.outcome() == Outcome()
+    assert {record.status for record in records_of(folder, load_plan(folder))} == {"done"}
+    assert start(undisturbed).outcome() == Outcome()
+    for trial in searches:
+        assert len(list((folder / "trials" / trial / "attempts").iterdir())) == 2
+        assert final_arrays(undisturbed, trial) == final_arrays(folder, trial)

@@ -130,22 +130,22 @@ def on_cluster(folder, monkeypatch):
 
 def test_without_a_cluster_a_trial_runs_in_the_run_folder(folder, monkeypatch):
     monkeypatch.delenv(RELAY, raising=False)
-    with placed(folder, FLOAT) as here:
+    with placed(folder, [FLOAT]) as here:
         assert here == folder
 
 
 def test_run_folder_is_used_by_a_worker_that_finds_the_drivers_mark_in_it(folder, on_cluster):
     on_cluster()
-    with placed(folder, FLOAT) as here:
+    with placed(folder, [FLOAT]) as here:
         assert here != folder, "a folder of that name is not yet the same folder"
     mark_of(folder, SECRET).touch()
-    with placed(folder, FLOAT) as here:
+    with placed(folder, [FLOAT]) as here:
         assert here == folder
 
 
 def test_unknown_trial_is_told(folder, on_cluster):
     on_cluster()
-    with pytest.raises(RunFolderError, match="has no trial 'float-s9'"), placed(folder, "float-s9"):
+    with pytest.raises(RunFolderError, match="has no trial 'float-s9'"), placed(folder, ["float-s9"]):
         pass
 
 
@@ -157,7 +157,7 @@ def test_data_that_a_worker_lacks_are_sent_and_found_by_the_trial(tmp_path, fold
     file = File("own.npz", 6, digest(data / "own.npz"))
     on_cluster(Needs("/only/at/the/driver" if named else None, str(data), (file,)))
     mark_of(folder, SECRET).touch()
-    with placed(folder, FLOAT) as here:
+    with placed(folder, [FLOAT]) as here:
         # A folder that the plan names is named anew, in a copy of the plan.
         assert (here == folder) is not named
         found = json.loads((here / "plan.json").read_text())["data_dir"] or os.environ["MPNAS_DATA"]
