@@ -173,8 +173,12 @@ def overhead(cpus: int) -> dict[str, Any]:
                                env=environment)
         work = sum(map(float, found.stdout.split()))
         wall, starts = _timed_sweep(root / "sweep", cpus)
+        inside = sum(
+            json.loads(path.read_text())["seconds"]["total"]
+            for path in root.glob("sweep/trials/*/result.json")
+        )
         row = {
-            "bare_seconds": round(work, 1), "sweep_seconds": round(wall, 1), "cpus": cpus,
+            "bare_seconds": round(work, 1), "seconds_inside_trials": round(inside, 1), "sweep_seconds": round(wall, 1), "cpus": cpus,
             "ratio_to_sum": round(wall / work, 3), "ratio_to_share": round(wall * cpus / work, 3),
             "first_step_new_worker": round(max(starts[:cpus]), 2),
             "first_step_reused_worker": round(sorted(starts[cpus:])[len(starts[cpus:]) // 2], 2),
@@ -186,7 +190,7 @@ def overhead(cpus: int) -> dict[str, Any]:
 
 
 def _timed_sweep(folder: Path, cpus: int) -> tuple[float, list[float]]:
-    """Wall seconds of a sweep, and per trial, as they started, from its placing to its first step."""
+    """Wall seconds of a sweep; per trial, as they started, those from its placing to its first step."""
     from mpnas.sweep.tune import drive
     from mpnas.sweep.tune.resources import Resources
 
@@ -207,15 +211,18 @@ def _timed_sweep(folder: Path, cpus: int) -> tuple[float, list[float]]:
         return real_fit(*arguments, **options)
 
     def watch() -> None:
+        seen: dict[str, float] = {}
         while not over.wait(0.02):
             for path in folder.glob("trials/*/metrics.jsonl"):
-                if path.parent.name not in first:
-                    line = path.read_text().partition("\n")[0]
-                    if line:
-                        row = json.loads(line)
-                        # The row is of a few steps: back to the end of the first of them.
-                        pace = row["seconds"] / max(row["stage_step"], 1)
-                        first[path.parent.name] = path.stat().st_mtime - pace * (row["stage_step"] - 1)
+                lines = path.read_text().splitlines(keepends=True)
+                rows = [json.loads(line) for line in lines if line.endswith("\n")]
+                if rows:
+                    seen.setdefault(path.parent.name, time.time())
+                if len(rows) > 1 and path.parent.name not in first:
+                    # The first row is of some steps: back to the end of the first of them.
+                    steps = rows[1]["step"] - rows[0]["step"]
+                    pace = (rows[1]["seconds"] - rows[0]["seconds"]) / steps
+                    first[path.parent.name] = seen[path.parent.name] - pace * (rows[0]["step"] - 1)
 
     drive.fit = timed_fit
     thread = threading.Thread(target=watch, daemon=True)

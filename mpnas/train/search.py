@@ -91,7 +91,13 @@ def with_float_parts(net: Supernet, teacher: Teacher) -> Parts:
 def calibrate(net: Supernet, parts: Parts, data: Dataset, *, batch: int = CALIBRATION_BATCH) -> Parts:
     """Parts whose ranges fit the first training inputs, without augmentation."""
     x = data.example(min(batch, data.rows("train")))
-    return jax.jit(net.calibrated)(parts, x)
+    return _calibrated_of(net)(parts, x)
+
+
+@functools.lru_cache(maxsize=64)
+def _calibrated_of(net: Supernet) -> Callable[..., Parts]:
+    """Traced once per network: every trial begins with it."""
+    return jax.jit(net.calibrated)
 
 
 def start_search(

@@ -76,8 +76,9 @@ def start(
         best = Best(parts, arch, jnp.float32(jnp.inf), jnp.float32(0), jnp.int32(0))
     state = TrainState(parts, arch, opt, jnp.int32(0), jax.random.PRNGKey(seed), pull, best)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    # Committed copies: restored arrays are committed too, and the two kinds compile apart.
-    return jax.device_put(jax.tree.map(jnp.array, state), device)
+    # Committed copies: restored arrays are committed too, and the two kinds compile apart. Op by op a copy
+    # would be a program per shape.
+    return jax.device_put(state, device, may_alias=False)
 
 
 def collections_of(parts: Parts, arch: Arch) -> dict[str, Any]:
