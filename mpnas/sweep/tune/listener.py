@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 
 from mpnas.sweep.folder import has_result, home_of
-from mpnas.sweep.tune.worker import leave_words, members_of
+from mpnas.sweep.tune.worker import leave_words
 
 
 class Listener(tune.Callback):
@@ -24,7 +24,7 @@ class Listener(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up."""
-        for name in members_of(trial.config):
+        for name in trial.config["trials"]:
             home = home_of(self._folder, name)
             if not has_result(self._folder, name) and not _told(home):
                 leave_words(
