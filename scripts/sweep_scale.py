@@ -178,7 +178,8 @@ def overhead(cpus: int) -> dict[str, Any]:
             for path in root.glob("sweep/trials/*/result.json")
         )
         row = {
-            "bare_seconds": round(work, 1), "seconds_inside_trials": round(inside, 1), "sweep_seconds": round(wall, 1), "cpus": cpus,
+            "bare_seconds": round(work, 1), "seconds_inside_trials": round(inside, 1),
+            "sweep_seconds": round(wall, 1), "cpus": cpus,
             "ratio_to_sum": round(wall / work, 3), "ratio_to_share": round(wall * cpus / work, 3),
             "first_step_new_worker": round(max(starts[:cpus]), 2),
             "first_step_reused_worker": round(sorted(starts[cpus:])[len(starts[cpus:]) // 2], 2),

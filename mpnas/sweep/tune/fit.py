@@ -9,9 +9,9 @@ from typing import Any
 import jax
 
 from mpnas.cost import Budget
+from mpnas.sweep.bench import bench_of
 from mpnas.sweep.plan import Plan
 from mpnas.sweep.population import groups_of
-from mpnas.sweep.trial import bench_of
 from mpnas.sweep.tune.place import on_node
 from mpnas.sweep.tune.resources import Resources
 from mpnas.sweep.tune.waves import Wave
