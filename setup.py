@@ -1,3 +1,5 @@
+"""The key that opens setup.cfg, where everything is said."""
+
 from setuptools import setup
 
 setup()

@@ -206,7 +206,8 @@ def _timed_sweep(folder: Path, cpus: int) -> tuple[float, list[float]]:
 
         class Timed(listener.Listener):
             def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-                placed.setdefault(trial.config["trial"], time.time())
+                for name in trial.config["trials"]:
+                    placed.setdefault(name, time.time())
 
         listener.Listener = Timed  # type: ignore[misc]
         return real_fit(*arguments, **options)

@@ -17,11 +17,11 @@ from mpnas.errors import BudgetError, ConfigError
 from mpnas.pareto.summary import budget_text
 from mpnas.report.tables import amount_text, table_of
 from mpnas.space import Space
+from mpnas.sweep.bench import Bench, bench_of
 from mpnas.sweep.explore import refuse_without_optuna
 from mpnas.sweep.folder import has_result
 from mpnas.sweep.plan import Plan
 from mpnas.sweep.point import float_model
-from mpnas.sweep.trial import Bench, bench_of
 from mpnas.sweep.worker import prepare
 
 

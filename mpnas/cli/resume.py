@@ -9,8 +9,10 @@ from mpnas.cli.options import Machine, machine_options
 from mpnas.cli.prepare import announce, begin, foresee
 from mpnas.cli.prospect import prospect
 from mpnas.cli.twin import PLACE, Place, run_place
-from mpnas.sweep.folder import home_of, read_json
+from mpnas.errors import RunFolderError
+from mpnas.sweep.folder import home_of
 from mpnas.sweep.hold import held
+from mpnas.sweep.home import read_record
 from mpnas.sweep.plan import Plan, load_plan
 
 
@@ -20,7 +22,8 @@ Examples:
   mpnas resume runs/digits --retry-failed""")
 @click.argument("place", metavar="DIR|URI", type=PLACE)
 @click.option("--retry-failed", is_flag=True,
-              help="Also run trials again that ended in failure, from their beginning.")
+              help="Also run trials again that ended in failure, from their beginning, or whose result is "
+                   "damaged, from their last checkpoint.")
 @machine_options
 def command(place: Place, retry_failed: bool, machine: Machine) -> None:
     """Finish the run in DIR or at URI, and write its front again.
@@ -40,7 +43,7 @@ def command(place: Place, retry_failed: bool, machine: Machine) -> None:
 
 
 def forget_failures(folder: Path, plan: Plan) -> list[str]:
-    """Set the results and checkpoints of failed trials aside; the trials' ids.
+    """Set results and checkpoints of failed trials, and damaged results, aside; the trials' ids.
 
     Raises:
       RunFolderError: a living run holds the folder.
@@ -49,14 +52,26 @@ def forget_failures(folder: Path, plan: Plan) -> list[str]:
     with held(folder):
         for spec in plan.trials:
             home = home_of(folder, spec.id)
-            result = read_json(home / "result.json")
-            if result is None or result.get("status") != "failed":
+            status = _status(home / "result.json", spec.id)
+            if status in {None, "done"}:
                 continue
             number = 1 + len(list(home.glob("damaged-result-*")))
-            # A checkpoint of the failed attempt would lead to the same end.
-            for name in ("checkpoint", "result.json"):
-                if (home / name).exists():
-                    (home / name).rename(home / f"damaged-{name.removesuffix('.json')}-{number}")
+            if status == "failed":
+                # Its checkpoint would lead to the same end. Behind a damaged result it may be the final one.
+                if (home / "checkpoint").exists():
+                    (home / "checkpoint").rename(home / f"damaged-checkpoint-{number}")
+                (home / "metrics.jsonl").unlink(missing_ok=True)
+            (home / "result.json").rename(home / f"damaged-result-{number}")
             names.append(spec.id)
-            (home / "metrics.jsonl").unlink(missing_ok=True)
     return names
+
+
+def _status(result: Path, trial: str) -> str | None:
+    """`done`, `failed`, `damaged`, or None without a result."""
+    if not result.exists():
+        return None
+    try:
+        record = read_record(result)
+    except RunFolderError:
+        return "damaged"
+    return record.status if record.trial == trial else "damaged"

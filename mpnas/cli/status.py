@@ -5,6 +5,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,23 +51,34 @@ def command(folder: Path, as_json: bool, watch: bool) -> None:
             click.echo(line)
 
 
-def look(folder: Path) -> tuple[tuple[Status, ...], Holder | None]:
+Look = tuple[tuple[Status, ...], Holder | None]
+
+
+def look(folder: Path) -> Look:
     """The statuses of a run at this moment, and who runs it; what nobody runs is not running."""
-    holder = holder_of(folder)
-    since = math.inf if holder is None else holder.since
-    statuses = Reader(folder, outline_of(folder), since=since).look()
-    if holder is None:
-        statuses = tuple(
-            dataclasses.replace(s, state="interrupted") if s.state == "waiting" and s.step else s
-            for s in statuses
-        )
-    return statuses, holder
+    return next(looks(folder))
+
+
+def looks(folder: Path) -> Iterator[Look]:
+    """What `look` gives, again and again; results are read once for as long as the holder is the same."""
+    reader, began = None, math.nan
+    while True:
+        holder = holder_of(folder)
+        since = math.inf if holder is None else holder.since
+        if reader is None or since != began:
+            reader, began = Reader(folder, outline_of(folder), since=since), since
+        statuses = reader.look()
+        if holder is None:
+            statuses = tuple(
+                dataclasses.replace(s, state="interrupted") if s.state == "waiting" and s.step else s
+                for s in statuses
+            )
+        yield statuses, holder
 
 
 def _watch(folder: Path, as_json: bool) -> None:
     if as_json or not sys.stdout.isatty():
-        while True:
-            statuses, holder = look(folder)
+        for statuses, holder in looks(folder):
             if as_json:
                 click.echo(json.dumps(status_json(folder, statuses, holder), sort_keys=True))
             else:
@@ -77,8 +89,7 @@ def _watch(folder: Path, as_json: bool) -> None:
     console = Console()
     screen = Screen(console.size.height)
     with Live(console=console, refresh_per_second=2) as live:
-        while True:
-            statuses, holder = look(folder)
+        for statuses, holder in looks(folder):
             live.update(screen(statuses))
             if holder is None:
                 return

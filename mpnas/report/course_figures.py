@@ -12,7 +12,7 @@ from mpnas.report.front_figure import Picture
 from mpnas.report.svg import (
     SHAPES, Axes, Scale, around, figure, frame, line, mark, short_amount,
 )
-from mpnas.report.tables import amount_text
+from mpnas.report.tables import amount_text, in_words
 
 Front = Mapping[str, Any]
 PANELS, MOMENTS = 24, 200
@@ -82,7 +82,7 @@ def _panel(
         for trial, curve in curves.items() for step, *amounts in curve[-1:]
     ]
     heads = ("trial", "last step", "expected", "exact")
-    return Picture(svg, above=cost.replace("_", " "), below="step", heads=heads, rows=rows)
+    return Picture(svg, above=in_words(cost), below="step", heads=heads, rows=rows)
 
 
 def volume_picture(front: Front, evidence: Evidence) -> Picture | None:

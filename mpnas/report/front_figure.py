@@ -14,7 +14,7 @@ from mpnas.report.svg import (
     CROSS, SHAPES, SQUARE, TICK, Axes, Scale, around, exact, figure, frame, glyph, line, mark, percent,
     short_amount, tag,
 )
-from mpnas.report.tables import amount_text
+from mpnas.report.tables import amount_text, in_words
 
 Front = Mapping[str, Any]
 HEIGHT = 380
@@ -85,11 +85,11 @@ def front_picture(front: Front) -> Picture | None:
         parts.append(_mark(front, axes, spot, shape, f"{class_} {state}", "search"))
     parts += _uniform_labels(front, axes)
     metric, cost = report_metric(front), first_cost(front)
-    name = f"{_words(metric['name'])} against {_words(cost['name'])}"
+    name = f"{in_words(metric['name'])} against {in_words(cost['name'])}"
     told = f"{len(points)} searched points, {len(on)} of them on the front, and {len(references)} references."
     return Picture(
         figure(axes, name, told, *parts), _legend(front, styles, references, rejected, limits),
-        f"{_words(metric['name'])}{_unit(metric)}", f"{_words(cost['name'])} [{cost['unit']}]",
+        f"{in_words(metric['name'])}{_unit(metric)}", f"{in_words(cost['name'])} [{cost['unit']}]",
         _notes(front, rejected, limits),
     )
 
@@ -269,7 +269,3 @@ def _notes(front: Front, rejected: Sequence[Spot], limits: Sequence[Any]) -> lis
 
 def _unit(metric: Mapping[str, Any]) -> str:
     return f" [{'%' if metric['unit'] == 'fraction' else metric['unit']}]"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

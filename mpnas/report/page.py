@@ -29,7 +29,7 @@ from mpnas.report.course_figures import PANELS, search_pictures, volume_picture
 from mpnas.report.evidence import Evidence, evidence_of
 from mpnas.report.front_figure import front_picture, percent_of
 from mpnas.report.sensitivity_figure import sensitivity_rows
-from mpnas.report.tables import amount_text, uniform_cost
+from mpnas.report.tables import amount_text, in_words, uniform_cost
 from mpnas.report.verdict_words import judged
 
 Front = Mapping[str, Any]
@@ -131,7 +131,7 @@ def _spread(points: list[dict[str, Any]], best: Mapping[str, Any] | None) -> lis
 
 def _summary(front: Front, on: list[dict[str, Any]]) -> str:
     metric = report_metric(front)
-    name, words = metric["name"], _words(metric["name"])
+    name, words = metric["name"], in_words(metric["name"])
     rejected = [row for row in front["rejected"] if row["kind"] == "search"]
     tried = _count(len(front["points"]) + len(rejected), "search", "es")
     if not on:
@@ -170,14 +170,14 @@ def _tiles(
     if best is not None:
         if metric in best["metrics"]:
             reached = percent_of(front, best["metrics"][metric]["mean"])
-            tiles.append((f"Best network: {best['id']}", reached, _words(metric)))
+            tiles.append((f"Best network: {best['id']}", reached, in_words(metric)))
         amount, base = best["costs"][cost], uniform_cost(front, 8)
         share = f"{100 * amount / base:.1f}{SPACE}% of uniform 8-bit" if base else _plural(first_cost(front))
-        tiles.append((f"Its {_words(cost)}", amount_text(amount), share))
+        tiles.append((f"Its {in_words(cost)}", amount_text(amount), share))
     for mean in over_seeds(front["references"]):
         if mean.kind == "float" and metric in mean.metrics:
             amounts = mean.costs.get(cost)
-            size = f"{amount_text(amounts['mean'])} {_words(cost)}" if amounts else _words(metric)
+            size = f"{amount_text(amounts['mean'])} {in_words(cost)}" if amounts else in_words(metric)
             tiles.append(("Float network", percent_of(front, mean.metrics[metric]["mean"]), size))
     rejected = len(front["rejected"])
     points = f"{len(on)} of {len(front['points'])}"
@@ -185,16 +185,12 @@ def _tiles(
     return tiles
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
 # Tables ---------------------------------------------------------------------------------------
 
 
 def _headings(front: Front) -> list[tuple[str, str]]:
     return [
-        (_words(o["name"]), "%" if o["unit"] == "fraction" else o["unit"]) for o in front["objectives"]
+        (in_words(o["name"]), "%" if o["unit"] == "fraction" else o["unit"]) for o in front["objectives"]
     ]
 
 
@@ -256,13 +252,13 @@ def _environment_rows(front: Front) -> list[tuple[str, str]]:
         ("data", f"{data['name']}; chosen on “{data['select_part']}”, reported on “{data['report_part']}”"),
         ("seeds", ", ".join(map(str, run["seeds"]))),
     ]
-    return rows + [(_words(key), portable(str(value))) for key, value in run.get("env", {}).items()]
+    return rows + [(in_words(key), portable(str(value))) for key, value in run.get("env", {}).items()]
 
 
 def _counted(front: Front) -> list[tuple[str, str, str]]:
     """(cost, what it counts besides the values, what it leaves out)."""
     rows = []
     for model in front["cost_models"]:
-        names = {yes: [_words(k) for k, v in model["counts"].items() if v is yes] for yes in (True, False)}
+        names = {yes: [in_words(k) for k, v in model["counts"].items() if v is yes] for yes in (True, False)}
         rows.append((model["id"], ", ".join(names[True]) or "nothing", ", ".join(names[False]) or "nothing"))
     return rows

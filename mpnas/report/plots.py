@@ -21,6 +21,7 @@ from mpnas.pareto.bits import Decision, main_bits
 from mpnas.pareto.objectives import first_cost, report_metric, value_of
 from mpnas.pareto.summary import over_seeds
 from mpnas.report.layers import counts_of, layers_of
+from mpnas.report.tables import in_words
 
 Front = Mapping[str, Any]
 
@@ -220,7 +221,7 @@ def _frame(axes: Axes) -> None:
 
 
 def _words(name: str) -> str:
-    return _safe(name.replace("_", " "))
+    return _safe(in_words(name))
 
 
 def _safe(text: str) -> str:

@@ -30,7 +30,7 @@ def front_table(front: Front, *, dominated: bool = True) -> Table:
       dominated: Whether to list points off the front, too; those on it carry a star.
     """
     base = uniform_cost(front, 8)
-    title = f"{_words(first_cost(front)['name'])}\n[% of 8-bit]"
+    title = f"{in_words(first_cost(front)['name'])}\n[% of 8-bit]"
     table = table_of(
         f"Front of {front['run']['id']}",
         ["id", "controller", "budget"],
@@ -151,10 +151,15 @@ def table_of(
 
 def _heading(objective: Mapping[str, Any]) -> str:
     unit = "%" if objective["unit"] == "fraction" else objective["unit"]
-    return f"{_words(objective['name'])}\n[{unit}]"
+    return f"{in_words(objective['name'])}\n[{unit}]"
 
 
-def _words(name: str) -> str:
+def in_words(name: str) -> str:
+    """The name of an objective as a person reads it.
+
+    >>> in_words("weight_bytes")
+    'weight bytes'
+    """
     return name.replace("_", " ")
 
 

@@ -15,11 +15,12 @@ from mpnas.errors import FrontFileError
 from mpnas.pareto import Record, build
 from mpnas.space import Space
 from mpnas.supernet import Parts, Supernet
+from mpnas.sweep.bench import bench_of
 from mpnas.sweep.plan import Plan, TrialSpec, load_plan
-from mpnas.sweep.trial import bench_of
 from mpnas.train import Found, Teacher, accuracy, one_hot_gates
 
 ON_FRONT = "weight_bytes"
+AGAIN = "Run it again with: mpnas resume --retry-failed."
 
 
 def records_of(folder: Path, plan: Plan) -> list[Record]:
@@ -33,14 +34,14 @@ def _record(folder: Path, spec: TrialSpec) -> Record:
         found = Record.from_json(json.loads((home / "result.json").read_text(encoding="utf-8")))
         if found.trial == spec.id:
             return found
-        reason = f"its result.json is that of trial '{found.trial}'."
+        reason = f"its result.json is that of trial '{found.trial}'. {AGAIN}"
     except OSError:
         error = home / "error.txt"
         # On a full disk the words are empty.
         words = error.read_text(encoding="utf-8", errors="replace").strip() if error.is_file() else ""
         reason = words or "it has no result yet."
     except (ValueError, RecursionError, FrontFileError) as damage:
-        reason = f"its result.json is damaged: {damage}"
+        reason = f"its result.json is damaged: {damage} {AGAIN}"
     return Record(
         trial=spec.id, kind=spec.kind, controller=None, seed=spec.seed,  # type: ignore[arg-type]
         budget=dict(spec.budget), limits={}, status="failed", stage="searched", metrics={}, costs={},

@@ -16,9 +16,9 @@ import jax
 from mpnas.control import Relaxation
 from mpnas.cost import Budget
 from mpnas.supernet import reformed
+from mpnas.sweep.bench import Bench
 from mpnas.sweep.config import controller_of
 from mpnas.sweep.plan import Plan, TrialSpec
-from mpnas.sweep.trial import Bench
 from mpnas.train import (
     Hooks,
     Phase,

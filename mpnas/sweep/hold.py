@@ -22,6 +22,7 @@ from mpnas.sweep.folder import number_in, read_json
 
 LOCK, STOP = ".lock", ".stop"
 LISTEN_EVERY = 0.5  # seconds
+PEEK_SECONDS = 1.0  # far longer than `holder_of` has the lock while it looks
 BUSY = {errno.EAGAIN, errno.EACCES}
 
 
@@ -50,14 +51,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in BUSY:
-                raise RunFolderError(
-                    f"{folder} is held by a living run. Wait until it ends, or choose another --out."
-                ) from error
-            # Some network file systems know no locks: better no protection than no run.
+        _lock(handle, folder)
         said = {"pid": os.getpid(), "host": platform.node(), "since": time.time()}
         os.ftruncate(handle, 0)
         os.write(handle, json.dumps(said).encode())
@@ -66,6 +60,35 @@ def held(folder: Path) -> Iterator[None]:
             yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    """Take the lock; whoever only looks at the run has it for a moment, which is waited for."""
+    end = time.monotonic() + PEEK_SECONDS
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in BUSY:
+                return  # some network file systems know no locks: better no protection than no run
+            if time.monotonic() > end:
+                raise _held(folder) from error
+        time.sleep(0.05)
+
+
+def refuse_held(folder: Path) -> None:
+    """Refuse a folder that a living run holds, before any work is done for another one.
+
+    Raises:
+      RunFolderError: it is held.
+    """
+    if holder_of(folder) is not None:
+        raise _held(folder)
+
+
+def _held(folder: Path) -> RunFolderError:
+    return RunFolderError(f"{folder} is held by a living run. Wait until it ends, or choose another --out.")
 
 
 @contextlib.contextmanager

@@ -15,10 +15,10 @@ import numpy as np
 
 from mpnas.errors import RunFolderError
 from mpnas.supernet import Supernet, attach
+from mpnas.sweep.bench import Bench
 from mpnas.sweep.folder import plan_document
 from mpnas.sweep.plan import Plan
 from mpnas.sweep.point import float_model
-from mpnas.sweep.trial import Bench
 
 WORDS = {
     "data": "the data ({name}) hold other examples",

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -175,8 +176,8 @@ def _label(budget: Mapping[str, float | str]) -> str:
 
 def _refuse_twins(trials: Sequence[TrialSpec]) -> None:
     """Two trials of one id would share a folder."""
-    ids = [trial.id for trial in trials]
-    if twins := sorted({name for name in ids if ids.count(name) > 1}):
+    counts = Counter(trial.id for trial in trials)
+    if twins := sorted(name for name, count in counts.items() if count > 1):
         raise ConfigError(
             f"the experiment asks for trial '{twins[0]}' twice. Delete the budget, bit-width or seed that "
             "comes twice."

@@ -18,9 +18,19 @@ from typing import Any, Literal
 
 from mpnas.errors import RunFolderError
 from mpnas.sweep.attempt import newest
-from mpnas.sweep.folder import PROPOSED, Listed, Outline, home_of, outline_of, read_json
+from mpnas.sweep.folder import (
+    PROPOSED,
+    Listed,
+    Outline,
+    has_result,
+    home_of,
+    number_in,
+    outline_of,
+    read_json,
+)
 
 COST = "weight_bytes"
+DAMAGED = "its result.json is damaged. Run it again with: mpnas resume --retry-failed."
 State = Literal["waiting", "interrupted", "running", "done", "failed"]
 Row = dict[str, Any]
 
@@ -93,22 +103,16 @@ class Reader:
 
     def _status(self, spec: Listed) -> Status:
         home, steps = self._homes[spec.id], spec.steps
-        result = read_json(home / "result.json")
-        if result is not None:
+        if has_result(self._folder, spec.id):
             # A result is written once and never changes.
-            try:
-                status = dataclasses.replace(_finished(spec.id, steps, result), kind=spec.kind)
-            except (AttributeError, TypeError):
-                why = "its result.json is damaged"
-                status = Status(spec.id, "failed", step=steps, steps=steps, reason=why, kind=spec.kind)
-            self._over[spec.id] = status
+            status = self._over[spec.id] = _finished(spec, read_json(home / "result.json"))
             return status
         rows = rows_of(home / "metrics.jsonl")
         running = self._running(spec.id)
         status = Status(spec.id, "running" if running else "waiting", steps=steps, kind=spec.kind)
         with contextlib.suppress(AttributeError, TypeError, ValueError):  # damaged rows tell nothing
             status = dataclasses.replace(status, **_progress(rows, spec.stages)) if rows else status
-        if running and (words := _words(home)) is not None:
+        if running and (words := words_of(home)) is not None:
             status = dataclasses.replace(status, state="failed", reason=words)
         return status
 
@@ -118,19 +122,28 @@ class Reader:
         return (_started(self._homes[trial]) or -math.inf) >= self._since
 
 
-def _finished(name: str, steps: int, result: Row) -> Status:
-    done = result.get("status") == "done"
+def _finished(spec: Listed, result: Row | None) -> Status:
+    """The status that a result tells; None is a result that cannot be read."""
+    told = result or {}
+    exact, accuracy = number_in(told, "costs", COST), number_in(told, "metrics", "accuracy")
+    done = told.get("status") == "done" and exact is not None and accuracy is not None
+    reason = told.get("reason") if told.get("status") == "failed" else DAMAGED
     return Status(
-        name,
+        spec.id,
         "done" if done else "failed",
-        stage=result.get("stage"),
-        step=steps,
-        steps=steps,
-        exact=result.get("costs", {}).get(COST),
-        accuracy=result.get("metrics", {}).get("accuracy"),
-        seconds=result.get("seconds", {}).get("total"),
-        reason=result.get("reason"),
+        stage=_text(told.get("stage")),
+        step=spec.steps,
+        steps=spec.steps,
+        exact=exact,
+        accuracy=accuracy,
+        seconds=number_in(told, "seconds", "total"),
+        reason=None if done else _text(reason),
+        kind=spec.kind,
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _progress(rows: list[Row], stages: Mapping[str, int]) -> Row:
@@ -143,9 +156,9 @@ def _progress(rows: list[Row], stages: Mapping[str, int]) -> Row:
     return {
         "stage": stage,
         "step": done,
-        "expected": last.get("expected_costs", {}).get(COST),
-        "exact": last.get("discrete_costs", {}).get(COST),
-        "train_accuracy": last.get("train_accuracy"),
+        "expected": number_in(last, "expected_costs", COST),
+        "exact": number_in(last, "discrete_costs", COST),
+        "train_accuracy": number_in(last, "train_accuracy"),
         "seconds_left": None if pace is None else pace * (sum(stages.values()) - done),
     }
 
@@ -189,7 +202,7 @@ def _stamp(folder: Path) -> int:
         return 0
 
 
-def _words(home: Path) -> str | None:
+def words_of(home: Path) -> str | None:
     """The error in which the newest attempt ended; None while it runs."""
     error, started = home / "error.txt", _started(home)
     try:

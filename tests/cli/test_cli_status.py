@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from mpnas.cli.status import look, looks
 from mpnas.sweep.hold import held
 
 
@@ -65,6 +66,15 @@ def test_a_watch_ends_with_the_run(mpnas, run):
     thread.join()
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(lines) >= 2 and lines[0]["holder"]["pid"] > 0 and lines[-1]["holder"] is None
+
+
+def test_a_watch_reads_a_result_once(run):
+    watching = looks(run)
+    (statuses, holder), result = next(watching), run / "trials" / "float-s0" / "result.json"
+    result.rename(result.with_name("elsewhere"))
+    assert next(watching) == (statuses, holder)
+    states = {status.id: status.state for status in look(run)[0]}
+    assert (states["float-s0"], {status.state for status in statuses}) == ("interrupted", {"done"})
 
 
 def test_status_of_no_run_is_refused(refused, tmp_path):

@@ -245,6 +245,29 @@ def test_a_resume_tries_failed_trials_again_when_told(mpnas, own_run, driven):
     assert json.loads((home / "damaged-result-1").read_text())["reason"] == "the loss went away."
 
 
+@pytest.mark.parametrize("damage", [
+    lambda text: text[: len(text) // 2],
+    lambda text: "[]",
+    lambda text: json.dumps(json.loads(text) | {"metrics": 3}),
+    lambda text: json.dumps(json.loads(text) | {"trial": "other"}),
+], ids=["cut", "no_object", "no_record", "of_another"])
+def test_a_damaged_result_is_made_again_from_the_final_checkpoint_when_told(
+    mpnas, own_run, driven, damage
+):
+    home = own_run / "trials" / "gumbel-weight_bytes=0.5-s0"
+    text = (home / "result.json").read_text()
+    (home / "result.json").write_text(damage(text))
+    driven(in_this_process)
+    result = mpnas("resume", own_run, "--retry-failed")
+    assert result.exit_code == 0, result.output
+    record, again = json.loads(text), json.loads((home / "result.json").read_text())
+    assert {k: again[k] for k in ("metrics", "costs", "assignment")} == {
+        k: record[k] for k in ("metrics", "costs", "assignment")
+    }
+    assert (home / "damaged-result-1").read_text() == damage(text)
+    assert not list(home.glob("damaged-checkpoint-*"))
+
+
 def test_a_resume_with_other_data_is_refused_and_says_so(refused, own_run):
     document = json.loads((own_run / "plan.json").read_text())
     document["made_from"] = document["made_from"] | {"data": "0" * 64}

@@ -52,7 +52,7 @@ def explore(folder, restart):
     """All proposals, each with a result that only depends on its budget, with a driver per `restart`."""
     proposing, names = searcher(folder), []
     while (told := proposing.suggest("tune")) != Explorer.FINISHED:
-        names.append(told["trial"])
+        names += told["trials"]
         finish(folder, names[-1], 0.5 + share(folder, names[-1]) / 4, 1000 * share(folder, names[-1]))
         if len(names) % restart == 0:
             proposing = searcher(folder)
@@ -77,11 +77,11 @@ def test_a_sweep_that_starts_again_and_again_proposes_the_same_budgets(tmp_path)
 
 def test_a_proposal_is_on_disk_before_it_is_handed_out_and_runs_first_after_a_restart(tmp_path):
     folder = begun(tmp_path / "run")
-    first = searcher(folder).suggest("tune")["trial"]
+    first = searcher(folder).suggest("tune")["trials"][0]
     assert load_plan(folder).proposals[0].id == first
     again = searcher(folder)
-    assert again.suggest("tune") == {"trial": first}
-    assert again.suggest("tune") == {"trial": load_plan(folder).proposals[1].id}
+    assert again.suggest("tune") == {"trials": (first,)}
+    assert again.suggest("tune") == {"trials": (load_plan(folder).proposals[1].id,)}
     assert load_plan(folder).proposed == 2
 
 
@@ -132,19 +132,19 @@ def test_a_suggestion_that_is_there_already_is_not_run_twice(tmp_path, monkeypat
     )
     folder = begun(tmp_path / "run")
     proposing = searcher(folder)
-    found = [share(folder, proposing.suggest("tune")["trial"]) for _ in range(2)]
+    found = [share(folder, proposing.suggest("tune")["trials"][0]) for _ in range(2)]
     assert found == [0.6, 0.7]
 
 
 def test_a_sampler_that_only_repeats_itself_is_helped_out(tmp_path, monkeypatch):
     monkeypatch.setattr(explorer, "suggested", lambda explore, outcomes, seed: {"weight_bytes": 0.5})
     folder = begun(tmp_path / "run")
-    found = share(folder, searcher(folder).suggest("tune")["trial"])
+    found = share(folder, searcher(folder).suggest("tune")["trials"][0])
     assert LOW <= found <= HIGH and found != 0.5
     # Three budgets for three proposals, but one of them is listed.
     narrow = begun(tmp_path / "narrow", budgets={"weight_bytes": [0.4999, 0.5001]}, trials=3)
     proposing = searcher(narrow)
-    assert {share(narrow, proposing.suggest("tune")["trial"]) for _ in range(2)} == {0.4999, 0.5001}
+    assert {share(narrow, proposing.suggest("tune")["trials"][0]) for _ in range(2)} == {0.4999, 0.5001}
     with pytest.raises(ConfigError, match="hold no budget beside the 3 that are there"):
         proposing.suggest("tune")
 

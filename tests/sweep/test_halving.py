@@ -51,7 +51,7 @@ def halving(folder):
         plan = load_plan(folder)
         (wave,) = [wave for wave in waves_of(folder, plan) if wave.peers]
         scheduler = Halving(folder, plan, wave, LIMITS)
-        searches = {spec.id: Search(f"tune{k}", {"trial": spec.id}) for k, spec in enumerate(wave.trials)}
+        searches = {spec.id: Search(f"tune{k}", {"trials": (spec.id,)}) for k, spec in enumerate(wave.trials)}
         for search in searches.values():
             scheduler.on_trial_add(None, search)
         return lambda name, told: scheduler.on_trial_result(None, searches[name], told)

@@ -1,5 +1,6 @@
 """Tests of mpnas/sweep/hold.py."""
 
+import fcntl
 import os
 import platform
 import subprocess
@@ -10,12 +11,27 @@ import time
 import pytest
 
 from mpnas.errors import RunFolderError
-from mpnas.sweep.hold import ask_to_stop, held, holder_of, wait_until_free
+from mpnas.sweep.hold import ask_to_stop, held, holder_of, refuse_held, wait_until_free
 
 
 def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
     with held(tmp_path), pytest.raises(RunFolderError, match="held by a living run"), held(tmp_path):
         pass
+
+
+def test_a_folder_that_is_held_is_refused_to_others_beforehand(tmp_path):
+    refuse_held(tmp_path)
+    with held(tmp_path), pytest.raises(RunFolderError, match="held by a living run"):
+        refuse_held(tmp_path)
+    refuse_held(tmp_path)
+
+
+def test_whoever_looks_at_a_run_does_not_keep_it_from_beginning(tmp_path):
+    with open(tmp_path / ".lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)  # as `holder_of` does, at the wrong moment
+        threading.Timer(0.2, fcntl.flock, (handle, fcntl.LOCK_UN)).start()
+        with held(tmp_path):
+            assert holder_of(tmp_path).pid == os.getpid()
 
 
 def test_a_folder_is_free_again_after_a_run(tmp_path):

@@ -64,6 +64,22 @@ def test_data_are_taken_where_they_are(folder, tmp_path, monkeypatch):
     assert not send.calls
 
 
+def test_other_data_of_the_same_name_and_length_are_not_taken(folder, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / NPZ_NAME).write_bytes(CONTENT[::-1])
+    monkeypatch.setenv("MPNAS_DATA", str(other))
+    place = data_folder(needs("/not/here", folder), Sender())
+    assert place.is_relative_to(tmp_path / "cache") and (place / NPZ_NAME).read_bytes() == CONTENT
+
+
+def test_data_that_lie_in_no_file_are_sent(folder, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    (other / NPZ_NAME).mkdir(parents=True)
+    monkeypatch.setenv("MPNAS_DATA", str(other))
+    assert data_folder(needs("/not/here", folder), Sender()).is_relative_to(tmp_path / "cache")
+
+
 def test_data_are_sent_once_in_pieces(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("mpnas.sweep.needs.PIECE", 1000)
     send = Sender()

@@ -116,7 +116,7 @@ def stop_at(trial, step):
     return report
 
 
-def same_end(folder, together, trials):
+def assert_same_end(folder, together, trials):
     for trial in trials:
         assert told(record_of(folder, trial)) == told(record_of(together, trial))
         assert rows(folder, trial) == rows(together, trial)
@@ -139,7 +139,7 @@ def test_population_stopped_anywhere_ends_as_if_it_had_not_been(
     ends = run_population(folder, SEARCHED, report=lambda trial, row: first.setdefault(trial, row["step"]))
     assert first == dict.fromkeys(SEARCHED, goes_on_after + 1)
     assert [end.status for end in ends.values()] == ["done"] * 4
-    same_end(folder, together, SEARCHED)
+    assert_same_end(folder, together, SEARCHED)
 
 
 def test_baselines_that_are_stopped_end_as_if_they_had_not_been(tmp_path, floats, together):
@@ -147,7 +147,7 @@ def test_baselines_that_are_stopped_end_as_if_they_had_not_been(tmp_path, floats
     with pytest.raises(Stopped):
         run_population(folder, BASELINES, report=stop_at(BASELINES[2], STEPS + 10))
     run_population(folder, BASELINES)
-    same_end(folder, together, BASELINES)
+    assert_same_end(folder, together, BASELINES)
 
 
 def test_damaged_checkpoint_of_one_member_takes_all_back_to_an_older_one(tmp_path, floats, together):
@@ -158,7 +158,7 @@ def test_damaged_checkpoint_of_one_member_takes_all_back_to_an_older_one(tmp_pat
     steps = []
     run_population(folder, SEARCHED, report=lambda trial, row: steps.append(row["step"]))
     assert steps[0] == 6
-    same_end(folder, together, SEARCHED)
+    assert_same_end(folder, together, SEARCHED)
 
 
 def test_finished_members_are_left_alone_and_change_nothing_for_the_others(tmp_path, floats, together):
@@ -172,7 +172,7 @@ def test_finished_members_are_left_alone_and_change_nothing_for_the_others(tmp_p
     assert heard == set(SEARCHED[2:]) and list(ends) == list(SEARCHED)
     assert {trial: files(folder / "trials" / trial) for trial in SEARCHED[:2]} == before
     assert [(folder / "trials" / t / "result.json").stat().st_mtime_ns for t in SEARCHED[:2]] == stamps
-    same_end(folder, together, SEARCHED)
+    assert_same_end(folder, together, SEARCHED)
 
 
 def test_member_with_only_its_last_checkpoint_left_writes_the_same_record(tmp_path, together):
@@ -181,7 +181,7 @@ def test_member_with_only_its_last_checkpoint_left_writes_the_same_record(tmp_pa
     for trial in SEARCHED[1:]:
         (folder / "trials" / trial / "result.json").unlink()
     run_population(folder, SEARCHED)
-    same_end(folder, together, SEARCHED)
+    assert_same_end(folder, together, SEARCHED)
 
 
 def test_damaged_result_is_told_of_its_member_alone(tmp_path, together):
@@ -191,7 +191,7 @@ def test_damaged_result_is_told_of_its_member_alone(tmp_path, together):
     (folder / "trials" / SEARCHED[2] / "result.json").unlink()
     ends = run_population(folder, SEARCHED)
     assert "result.json is damaged" in str(ends[SEARCHED[1]])
-    same_end(folder, together, [SEARCHED[0], *SEARCHED[2:]])
+    assert_same_end(folder, together, [SEARCHED[0], *SEARCHED[2:]])
 
 
 def test_member_that_a_newer_attempt_took_over_ends_alone(tmp_path, floats, together):
@@ -205,10 +205,10 @@ def test_member_that_a_newer_attempt_took_over_ends_alone(tmp_path, floats, toge
     ends = run_population(folder, SEARCHED, report=taken_over)
     assert isinstance(ends[lost], Fenced)
     assert not (home / "result.json").exists() and len(rows(folder, lost)) == 6
-    same_end(folder, together, [trial for trial in SEARCHED if trial != lost])
+    assert_same_end(folder, together, [trial for trial in SEARCHED if trial != lost])
     # It goes on from its own checkpoint, its lane and all others as they were.
     run_population(folder, SEARCHED)
-    same_end(folder, together, SEARCHED)
+    assert_same_end(folder, together, SEARCHED)
 
 
 def test_budget_that_cannot_be_met_fails_its_member_alone(tmp_path, floats, together):
@@ -219,7 +219,7 @@ def test_budget_that_cannot_be_met_fails_its_member_alone(tmp_path, floats, toge
     assert failed == ["gumbel-weight_bytes=9b-s0", "gumbel-weight_bytes=9b-s1"]
     for trial in failed:
         assert "budget weight_bytes = 9 byte cannot be met" in record_of(folder, trial).reason
-    same_end(folder, together, SEARCHED[:2])
+    assert_same_end(folder, together, SEARCHED[:2])
 
 
 def test_loss_that_is_not_finite_is_recorded_at_once_and_the_others_go_on(
@@ -239,7 +239,7 @@ def test_loss_that_is_not_finite_is_recorded_at_once_and_the_others_go_on(
         assert (record.status, record.steps) == ("failed", {"search": 7})
         assert "the loss of stage 'search' is not finite at step 7" in record.reason
     run_population(folder, SEARCHED)
-    same_end(folder, together, SEARCHED[::2])
+    assert_same_end(folder, together, SEARCHED[::2])
 
 
 def test_trials_whose_float_network_is_missing_say_so_and_the_others_run(tmp_path, floats):

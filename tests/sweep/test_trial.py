@@ -84,8 +84,8 @@ def test_second_call_returns_the_record_without_any_work(finished, monkeypatch):
     assert (finished / "trials" / SEARCH / "result.json").stat().st_mtime_ns == before
 
 
-def same_end(folder, finished, trial=SEARCH, *, after):
-    """Whether a trial that goes on after a step ends as the undisturbed one, in all it tells and keeps."""
+def assert_same_end(folder, finished, trial=SEARCH, *, after):
+    """A trial that goes on after a step ends as the undisturbed one, in all it tells and keeps."""
     steps = []
     record = run_trial(folder, trial, report=lambda row: steps.append(row["step"]))
     assert steps == list(range(after + 1, rows(finished, trial)[-1]["step"] + 1))
@@ -105,28 +105,28 @@ def test_trial_killed_in_search_and_in_retraining_ends_as_if_it_had_not_been(tmp
     damaged = tmp_path / "damaged"
     shutil.copytree(folder, damaged)
 
-    same_end(in_search, finished, after=5)
-    same_end(folder, finished, after=STEPS + 5)
+    assert_same_end(in_search, finished, after=5)
+    assert_same_end(folder, finished, after=STEPS + 5)
     newest = damaged / "trials" / SEARCH / "checkpoint" / f"step_{STEPS + 5:08d}" / "state"
     file = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    same_end(damaged, finished, after=STEPS)
+    assert_same_end(damaged, finished, after=STEPS)
     assert (damaged / "trials" / SEARCH / f"damaged-step_{STEPS + 5:08d}-0").is_dir()
 
 
 def test_trial_that_has_only_its_last_checkpoint_left_writes_the_same_record(tmp_path, finished):
     folder = begun(tmp_path, finished, FLOAT, SEARCH)
     (folder / "trials" / SEARCH / "result.json").unlink()
-    same_end(folder, finished, after=2 * STEPS)
+    assert_same_end(folder, finished, after=2 * STEPS)
 
 
 def test_float_trial_goes_on_from_its_last_checkpoint(tmp_path, finished):
     folder = begun(tmp_path, finished, FLOAT)
     (folder / "trials" / FLOAT / "result.json").unlink()
     shutil.rmtree(folder / "trials" / FLOAT / "checkpoint" / f"step_{STEPS + 1:08d}")
-    same_end(folder, finished, FLOAT, after=STEPS)
+    assert_same_end(folder, finished, FLOAT, after=STEPS)
 
 
 class Stopped(Exception):
@@ -147,7 +147,7 @@ def test_trial_stopped_before_its_first_checkpoint_starts_again(tmp_path, finish
     offset = 0 if trial == FLOAT else STEPS
     with pytest.raises(Stopped):
         run_trial(folder, trial, report=stop_at(offset + 3))
-    same_end(folder, finished, trial, after=offset)
+    assert_same_end(folder, finished, trial, after=offset)
 
 
 TRIED = {
@@ -197,7 +197,7 @@ def test_search_without_gradients_that_is_stopped_ends_as_if_it_had_not_been(
         run_trial(folder, trial, report=stop_at(step))
     kept = 1 if "sensitivity" in trial and step == 4 else 0
     # What was found is kept with the first step of retraining; before that the search starts again.
-    same_end(folder, tried, trial, after=kept)
+    assert_same_end(folder, tried, trial, after=kept)
 
 
 def test_method_of_a_relaxation_and_of_baselines_is_told(finished):
@@ -217,7 +217,7 @@ def test_older_attempt_is_fenced_and_writes_nothing_more(tmp_path, finished):
         run_trial(folder, RANDOM, report=taken_over)
     assert not (folder / "trials" / RANDOM / "result.json").exists()
     assert len(rows(folder, RANDOM)) == 7
-    same_end(folder, finished, RANDOM, after=STEPS + 5)
+    assert_same_end(folder, finished, RANDOM, after=STEPS + 5)
     assert {path.name for path in attempts.iterdir()} == {"1", "2", "3"}
 
 

@@ -5,15 +5,16 @@ import signal
 
 import pytest
 import tiny_plan
-from tiny_plan import FLOAT, SEARCH, UNIFORM, run_folder
+from tiny_plan import FLOAT, RANDOM, SEARCH, UNIFORM, run_folder
 
 from mpnas.errors import ConfigError
 from mpnas.sweep.attempt import Fenced
-from mpnas.sweep.tune import drive, session
+from mpnas.sweep.plan import load_plan
+from mpnas.sweep.tune import drive, fit, session
 from mpnas.sweep.tune.drive import run_pending
 from mpnas.sweep.tune.resources import Outcome, Resources
 from mpnas.sweep.tune.session import worker_environment
-from mpnas.sweep.tune.worker import members_of
+from mpnas.sweep.tune.waves import waves_of
 from mpnas.sweep.tune.worker import on_worker as run_on_worker
 
 
@@ -117,7 +118,7 @@ def on_worker(tmp_path, monkeypatch):
             return {trial: action() for trial in trials}
 
         monkeypatch.setattr("mpnas.sweep.population.run_population", instead)
-        run_on_worker({"folder": str(tmp_path), "trial": FLOAT, "hang_after": 60.0})
+        run_on_worker({"folder": str(tmp_path), "trials": (FLOAT,), "hang_after": 60.0})
 
     return run, tmp_path / "trials" / FLOAT
 
@@ -129,11 +130,20 @@ def raising(error):
     return action
 
 
-def test_a_population_is_told_by_its_first_member():
-    groups = {"a": ["a", "b"], "c": ["c"]}
-    assert members_of({"trial": "a", "groups": groups}) == ("a", "b")
-    assert members_of({"trial": "c", "groups": groups}) == ("c",)
-    assert members_of({"trial": "proposed"}) == ("proposed",)
+def test_a_worker_is_told_of_its_own_trials_and_of_no_others(tmp_path):
+    # Tune copies a config for every trial: with all groups in each, 1,000 trials take 100 times those of 100.
+    folder = run_folder(tmp_path / "run")
+    (_, rest) = waves_of(folder, plan := load_plan(folder))
+    listed, chosen = fit.chosen(folder, plan, rest, "cpu")
+    assert listed == {"trials": {"grid_search": [(UNIFORM,), (SEARCH,), (RANDOM,)]}}
+    assert chosen == {}
+
+
+def test_a_population_is_one_trial_of_tune(tmp_path):
+    folder = run_folder(tmp_path / "run", population="together")
+    (_, rest) = waves_of(folder, plan := load_plan(folder))
+    listed, _ = fit.chosen(folder, plan, rest, "cpu")
+    assert listed == {"trials": {"grid_search": [(UNIFORM, RANDOM), (SEARCH,)]}}
 
 
 def test_members_that_ended_well_are_not_told_the_words_of_the_others(tmp_path, monkeypatch):
@@ -141,7 +151,7 @@ def test_members_that_ended_well_are_not_told_the_words_of_the_others(tmp_path, 
     monkeypatch.setenv("MPNAS_NO_COMPILE_CACHE", "1")
     ends = {"a": object(), "b": ConfigError("b has no data."), "c": Fenced("c is another's.")}
     monkeypatch.setattr("mpnas.sweep.population.run_population", lambda folder, trials, report: ends)
-    run_on_worker({"folder": str(tmp_path), "trial": "a", "groups": {"a": list("abc")}, "hang_after": 60.0})
+    run_on_worker({"folder": str(tmp_path), "trials": tuple("abc"), "hang_after": 60.0})
     found = {path.parent.name: path.read_text() for path in tmp_path.glob("trials/*/error.txt")}
     assert found == {"b": "b has no data.\n"}
 

@@ -10,8 +10,9 @@ import tiny_plan
 
 from mpnas.sweep.folder import Listed, Outline, outline_of
 from mpnas.sweep.plan import load_plan, propose
-from mpnas.sweep.watch import Pace, Reader, Status, Watch, pace_of
+from mpnas.sweep.watch import DAMAGED, Pace, Reader, Status, Watch, pace_of
 
+DONE = {"status": "done", "costs": {"weight_bytes": 9.0}, "metrics": {"accuracy": 0.5}}
 FLOAT, UNIFORM, SEARCH = "float-s0", "uniform8-s0", "gumbel-weight_bytes=0.5-s0"
 
 
@@ -155,7 +156,7 @@ def test_a_watch_shows_until_it_is_left_and_once_more(tmp_path, outline):
     with Watch(Reader(tmp_path, outline), show, every=0.01):
         assert twice.wait(10)
         home = attempt(tmp_path, FLOAT, 1)
-        (home / "result.json").write_text('{"status": "done"}')
+        (home / "result.json").write_text(json.dumps(DONE))
     assert seen[0] == "waiting" and seen[-1] == "done"
     assert not any(t.name == "mpnas-watch" for t in threading.enumerate())
 
@@ -180,12 +181,30 @@ def test_a_run_is_summed_up():
     assert overall.share == pytest.approx(25 / 40) and overall.seconds_left is None
 
 
-@pytest.mark.parametrize("change", [{"metrics": 3}, {"seconds": None}, {"costs": []}])
+@pytest.mark.parametrize("change", [
+    {"metrics": 3}, {"metrics": {"accuracy": "high"}}, {"metrics": {"accuracy": None}}, {"costs": []},
+    {"costs": {"weight_bytes": True}}, {"status": 3},
+])
 def test_a_damaged_result_is_a_failed_trial(tmp_path, outline, change):
     home = attempt(tmp_path, FLOAT, 1)
-    (home / "result.json").write_text(json.dumps({"status": "done"} | change))
+    (home / "result.json").write_text(json.dumps(DONE | change))
     status = of(Reader(tmp_path, outline).look(), FLOAT)
-    assert (status.state, status.reason) == ("failed", "its result.json is damaged")
+    assert (status.state, status.reason) == ("failed", DAMAGED)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+def test_a_result_that_cannot_be_read_is_a_failed_trial_too(tmp_path, outline, text):
+    home = attempt(tmp_path, FLOAT, 1)
+    (home / "result.json").write_text(text)
+    status = of(Reader(tmp_path, outline).look(), FLOAT)
+    assert (status.state, status.reason, status.step) == ("failed", DAMAGED, 100)
+
+
+def test_rows_whose_numbers_are_none_are_shown_without_them(tmp_path, outline):
+    odd = {"train_accuracy": "high", "expected_costs": 3, "discrete_costs": {"weight_bytes": []}}
+    wrote(attempt(tmp_path, SEARCH, 1), row("search", 10, 40, 3.0) | odd)
+    status = of(Reader(tmp_path, outline).look(), SEARCH)
+    assert (status.step, status.expected, status.exact, status.train_accuracy) == (10, None, None, None)
 
 
 def test_damaged_rows_tell_nothing(tmp_path, outline):

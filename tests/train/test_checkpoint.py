@@ -99,7 +99,7 @@ def test_run_that_goes_back_forgets_the_steps_behind_and_writes_them_again(folde
     assert sorted(int(path.name[5:]) for path in folder.iterdir()) == left + [after + 1] * (after < 20)
 
 
-def older_is_taken(folder, caplog):
+def assert_older_is_taken(folder, caplog):
     with caplog.at_level(logging.WARNING, "mpnas.train.checkpoint"):
         step, arrays, meta = newest(folder)
     assert step == 10
@@ -112,39 +112,39 @@ def older_is_taken(folder, caplog):
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
 def test_flipped_bit_in_array_data_is_noticed_and_an_older_step_taken(folder, caplog, share):
     flip(data_file(folder, 20), lambda size: int(share * size))
-    older_is_taken(folder, caplog)
+    assert_older_is_taken(folder, caplog)
 
 
 def test_changed_description_is_noticed(folder, caplog):
     path = meta_file(folder, 20)
     path.write_text(path.read_text().replace('"retrain"', '"search"'))
-    older_is_taken(folder, caplog)
+    assert_older_is_taken(folder, caplog)
 
 
 @pytest.mark.parametrize("keep", [0, 40])
 def test_truncated_description_is_noticed(folder, caplog, keep):
     path = meta_file(folder, 20)
     path.write_bytes(path.read_bytes()[:keep])
-    older_is_taken(folder, caplog)
+    assert_older_is_taken(folder, caplog)
 
 
 @pytest.mark.parametrize("keep", [0, 100])
 def test_truncated_array_data_is_noticed(folder, caplog, keep):
     path = data_file(folder, 20)
     path.write_bytes(path.read_bytes()[:keep])
-    older_is_taken(folder, caplog)
+    assert_older_is_taken(folder, caplog)
 
 
 @pytest.mark.parametrize("item", ["state", "meta"])
 def test_half_deleted_step_is_set_aside(folder, caplog, item):
     shutil.rmtree(folder / "step_00000020" / item)
-    older_is_taken(folder, caplog)
+    assert_older_is_taken(folder, caplog)
 
 
 def test_leaf_of_another_type_is_noticed(folder, caplog):
     path = meta_file(folder, 20)
     path.write_text(path.read_text().replace('"bfloat16"', '"float16"'))
-    older_is_taken(folder, caplog)
+    assert_older_is_taken(folder, caplog)
 
 
 def test_unfinished_save_is_not_a_checkpoint(folder):

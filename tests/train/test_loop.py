@@ -239,8 +239,10 @@ def test_distilled_student_follows_the_teacher(net, plain, data):
 
 
 def test_augmentation_is_left_out_where_the_phase_says_so(plain):
-    phase = Phase(steps=3, batch=8, augment=False)
-    run_phase("float", plain, float_start(plain, phase), blobs(nan_at(1)), phase, seed=0)
+    phase, broken = Phase(steps=3, batch=8, augment=False), blobs(nan_at(1))
+    state = run_phase("float", plain, float_start(plain, phase), broken, phase, seed=0)
+    same = run_phase("float", plain, float_start(plain, phase), blobs(), phase, seed=0)
+    jax.tree.map(np.testing.assert_array_equal, state.parts.params, same.parts.params)
 
 
 def test_logits_that_look_ahead_are_updated_apart_on_the_next_batch_of_the_weights(net):

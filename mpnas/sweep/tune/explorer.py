@@ -60,11 +60,11 @@ class Explorer(Searcher):
           ConfigError: the ranges hold no budget that is new.
         """
         if self._pending:
-            return {"trial": self._pending.pop(0)}
+            return {"trials": (self._pending.pop(0),)}
         if self._plan.unproposed <= 0 or not self._can_start():
             return Searcher.FINISHED
         self._plan = propose(self._folder, self._plan, next_budget(self._folder, self._plan))
-        return {"trial": self._plan.proposals[-1].id}
+        return {"trials": (self._plan.proposals[-1].id,)}
 
     def _can_start(self) -> bool:
         """Whether the float network is there: without it every proposal would be a failure."""

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 
 from mpnas.cost import Budget
+from mpnas.sweep.bench import bench_of
 from mpnas.sweep.plan import Plan
 from mpnas.sweep.population import groups_of
-from mpnas.sweep.trial import bench_of
 from mpnas.sweep.tune.place import on_node
 from mpnas.sweep.tune.resources import Resources
 from mpnas.sweep.tune.waves import Wave
@@ -38,13 +38,13 @@ def fit(folder: Path, plan: Plan, wave: Wave, resources: Resources, private: Pat
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         backend = jax.default_backend()
-        listed, chosen = _chosen(folder, plan, wave, resources, backend)
+        listed, others = chosen(folder, plan, wave, backend)
         tune.Tuner(
             tune.with_resources(on_node, RESOURCES_OF.get(backend, {"cpu": 1})),
             param_space={**listed, "folder": str(folder), "hang_after": resources.hang_after},
             tune_config=tune.TuneConfig(
                 reuse_actors=True, max_concurrent_trials=resources.cpus,
-                trial_dirname_creator=lambda trial: trial.trial_id, **chosen,
+                trial_dirname_creator=lambda trial: trial.trial_id, **others,
             ),
             run_config=tune.RunConfig(
                 name=time.strftime("%Y%m%d-%H%M%S"),
@@ -60,13 +60,13 @@ def fit(folder: Path, plan: Plan, wave: Wave, resources: Resources, private: Pat
     return None
 
 
-def _chosen(
-    folder: Path, plan: Plan, wave: Wave, resources: Resources, backend: str
+def chosen(
+    folder: Path, plan: Plan, wave: Wave, backend: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The trials as Tune takes them, and who proposes or stops them.
 
-    What runs as one program is one trial of Tune, named by its first member; proposals, and searches that
-    are stopped one by one, run apart.
+    What runs as one program is one trial of Tune; proposals, and searches that are stopped one by one, run
+    apart. Each is told its own members only: Tune copies what all are told for every trial.
     """
     from ray import tune
 
@@ -79,9 +79,8 @@ def _chosen(
             "num_samples": len(names) + plan.unproposed,
         }
     if not wave.peers:
-        groups = {group[0]: group for group in groups_of(plan, names, backend=backend)}
-        return {"trial": tune.grid_search(list(groups)), "groups": groups}, {}
-    listed = {"trial": tune.grid_search(names)}
+        return {"trials": tune.grid_search(groups_of(plan, names, backend=backend))}, {}
+    listed = {"trials": tune.grid_search([(name,) for name in names])}
     from mpnas.sweep.tune.halving import Halving
 
     # Scores are made of the rows on this side, so Tune would miss them in what the workers report.

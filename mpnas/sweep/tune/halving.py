@@ -66,11 +66,11 @@ class Halving(ASHAScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A search enters, perhaps in the middle: looks at its earlier rows have been."""
         super().on_trial_add(tune_controller, trial)
-        self._remember(trial, self._plan.trial(trial.config["trial"]))
+        self._remember(trial, self._spec(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Ray's decision on a row of metrics; a search that it stops gets its record."""
-        spec = self._plan.trial(trial.config["trial"])
+        spec = self._spec(trial)
         look = self._look(spec, unflatten_dict(result))
         decision = self.CONTINUE if look is None else super().on_trial_result(tune_controller, trial, look)
         if decision == self.STOP and not has_result(self._folder, spec.id):
@@ -79,6 +79,11 @@ class Halving(ASHAScheduler):
             record = stopped_record(self._plan, spec, self._limits, reason)
             write_json(home_of(self._folder, spec.id) / "result.json", record.to_json())
         return decision
+
+    def _spec(self, trial: Any) -> TrialSpec:
+        """The search that a trial of Tune runs; those that are compared run one by one."""
+        (name,) = trial.config["trials"]
+        return self._plan.trial(name)
 
     def _remember(self, trial: Any, spec: TrialSpec) -> None:
         """Tell the scheduler the rows of earlier attempts; what it decides of them is history."""

@@ -1,14 +1,13 @@
 """What the driver hears of its trials from Tune: that one is given up, or was stopped early."""
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from mpnas.sweep.folder import has_result, home_of
-from mpnas.sweep.tune.worker import leave_words, members_of
+from mpnas.sweep.tune.worker import leave_words
+from mpnas.sweep.watch import words_of
 
 
 class Listener(tune.Callback):
@@ -24,20 +23,12 @@ class Listener(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune has given a trial up."""
-        for name in members_of(trial.config):
+        for name in trial.config["trials"]:
             home = home_of(self._folder, name)
-            if not has_result(self._folder, name) and not _told(home):
+            if not has_result(self._folder, name) and words_of(home) is None:
                 leave_words(
                     home,
                     f"its worker died {self._retries + 1} times without a word, as happens when the system "
                     "ends a process for want of memory. Run fewer trials at the same time (--cpus), or take "
                     "a smaller batch; then: mpnas resume.",
                 )
-
-
-def _told(home: Path) -> bool:
-    """Whether the newest attempt has left words of its own."""
-    with contextlib.suppress(OSError, ValueError):
-        started = max(entry.stat().st_mtime for entry in os.scandir(home / "attempts"))
-        return (home / "error.txt").stat().st_mtime >= started
-    return False

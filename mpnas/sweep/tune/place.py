@@ -14,14 +14,14 @@ from typing import Any
 from mpnas.sweep.folder import write_json
 from mpnas.sweep.needs import Needs, data_folder
 from mpnas.sweep.tune.relay import Away, relayed
-from mpnas.sweep.tune.worker import members_of, on_worker
+from mpnas.sweep.tune.worker import on_worker
 
 RELAY = "MPNAS_RELAY"  # environment variable of a cluster's workers: the secret of this session
 
 
 def on_node(config: dict[str, Any]) -> None:
     """Run what `on_worker` runs in the driver's run folder `config["folder"]`, wherever this is."""
-    with placed(Path(config["folder"]), members_of(config)) as folder:
+    with placed(Path(config["folder"]), config["trials"]) as folder:
         on_worker(config | {"folder": str(folder)})
 
 

@@ -194,8 +194,10 @@ def scratch() -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
-    with open(folder / ".lock", "w") as handle:
+    # Locked before it has its name: between the two another process would take it for a leftover.
+    with open(folder / ".lock.new", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        os.rename(folder / ".lock.new", folder / ".lock")
         try:
             yield folder
         finally:

@@ -35,13 +35,14 @@ class Wave:
 def waves_of(folder: Path, plan: Plan) -> list[Wave]:
     """The waves that are left to run, in their order."""
     pending = [spec for spec in plan.trials if not has_result(folder, spec.id)]
-    proposals = tuple(spec for spec in plan.proposals if spec in pending)
-    groups = [group for group in compared(folder, plan) if any(spec in pending for spec in group)]
+    left = {spec.id for spec in pending}
+    proposals = tuple(spec for spec in plan.proposals if spec.id in left)
+    groups = [group for group in compared(folder, plan) if any(spec.id in left for spec in group)]
     apart = {spec.id for spec in itertools.chain(proposals, *groups)}
     floats = tuple(spec for spec in pending if spec.kind == "float")
     rest = tuple(spec for spec in pending if spec.kind != "float" and spec.id not in apart)
     waves = [Wave(floats), Wave(rest)]
-    waves += [Wave(tuple(spec for spec in group if spec in pending), peers=group) for group in groups]
+    waves += [Wave(tuple(spec for spec in group if spec.id in left), peers=group) for group in groups]
     waves.append(Wave(proposals, proposing=plan.unproposed > 0))
     return [wave for wave in waves if wave.trials or wave.proposing]
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,8 @@ from mpnas.sweep.tune.watchdog import Watchdog
 OVER = -1  # the step of the last report, which early stopping must not see as progress
 
 
-def members_of(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The trials that a worker is to run: `config["trial"]`, or the population that it stands for."""
-    trial = config["trial"]
-    return tuple(config.get("groups", {}).get(trial, (trial,)))
-
-
 def on_worker(config: dict[str, Any]) -> None:
-    """Run the trials of `config` in the run folder `config["folder"]`.
+    """Run the trials `config["trials"]`, one or a population, in the run folder `config["folder"]`.
 
     Trials that make no progress for `config["hang_after"]` seconds end this process.
     """
@@ -31,7 +24,7 @@ def on_worker(config: dict[str, Any]) -> None:
     from mpnas.sweep.worker import prepare
 
     prepare()
-    folder, trials = Path(config["folder"]), members_of(config)
+    folder, trials = Path(config["folder"]), tuple(config["trials"])
 
     def report(trial: str, row: dict[str, Any]) -> None:
         watchdog.beat(f"step {row['step']} ({row['stage']})")
