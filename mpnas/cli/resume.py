@@ -29,34 +29,31 @@ def command(place: Place, retry_failed: bool, machine: Machine) -> None:
     the settings that the run began with. If the model or the data have changed since, it is refused.
     """
     folder, twin = run_place(place, "")
-    plan = load_plan(folder)
-    found = prospect(plan)
-    begin(found, folder)
-    if retry_failed and (names := forget_failures(folder, plan)):
-        click.echo(f"Trying again: {', '.join(names)}.")
-    announce(plan, folder)
-    foresee(found, folder, machine.at_once)
-    finish(folder, machine, twin)
+    load_plan(folder)  # before a lock is made in what is no run folder
+    with held(folder):
+        plan = load_plan(folder)
+        found = prospect(plan)
+        begin(found, folder)
+        if retry_failed and (names := forget_failures(folder, plan)):
+            click.echo(f"Trying again: {', '.join(names)}.")
+        announce(plan, folder)
+        foresee(found, folder, machine.at_once)
+        finish(folder, machine, twin)
 
 
 def forget_failures(folder: Path, plan: Plan) -> list[str]:
-    """Set the results and checkpoints of failed trials aside; the trials' ids.
-
-    Raises:
-      RunFolderError: a living run holds the folder.
-    """
+    """Set the results and checkpoints of failed trials in a held folder aside; the trials' ids."""
     names = []
-    with held(folder):
-        for spec in plan.trials:
-            home = home_of(folder, spec.id)
-            result = read_json(home / "result.json")
-            if result is None or result.get("status") != "failed":
-                continue
-            number = 1 + len(list(home.glob("damaged-result-*")))
-            # A checkpoint of the failed attempt would lead to the same end.
-            for name in ("checkpoint", "result.json"):
-                if (home / name).exists():
-                    (home / name).rename(home / f"damaged-{name.removesuffix('.json')}-{number}")
-            names.append(spec.id)
-            (home / "metrics.jsonl").unlink(missing_ok=True)
+    for spec in plan.trials:
+        home = home_of(folder, spec.id)
+        result = read_json(home / "result.json")
+        if result is None or result.get("status") != "failed":
+            continue
+        number = 1 + len(list(home.glob("damaged-result-*")))
+        # A checkpoint of the failed attempt would lead to the same end.
+        for name in ("checkpoint", "result.json"):
+            if (home / name).exists():
+                (home / name).rename(home / f"damaged-{name.removesuffix('.json')}-{number}")
+        names.append(spec.id)
+        (home / "metrics.jsonl").unlink(missing_ok=True)
     return names
