@@ -66,8 +66,8 @@ def _seeds(text: str) -> list[int]:
         return numbers
     if numbers[0] > MOST_SEEDS:
         raise ConfigError(
-            f"--seeds {text} asks for more than {MOST_SEEDS:,} seeds. It says how many; the seed {text} alone "
-            f"goes into the TOML, as seeds = [{text}]."
+            f"--seeds {text} asks for more than {MOST_SEEDS:,} seeds. It says how many; the seed {text} "
+            f"alone goes into the TOML, as seeds = [{text}]."
         )
     return list(range(numbers[0]))
 
