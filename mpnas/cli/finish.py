@@ -23,7 +23,6 @@ from mpnas.report.plots import bits_png, front_png
 from mpnas.sweep.collect import front_of
 from mpnas.sweep.early import STOPPED
 from mpnas.sweep.folder import has_result, outline_of
-from mpnas.sweep.hold import held
 from mpnas.sweep.plan import Plan, load_plan
 from mpnas.sweep.remote import Twin
 from mpnas.sweep.tune.drive import run_pending
@@ -34,7 +33,7 @@ def finish(folder: Path, machine: Machine, twin: Twin | None = None) -> None:
     """Run what has no result, write the front and print it; ends the command with its exit code.
 
     Args:
-      folder: The run folder, absolute.
+      folder: The run folder, absolute; the caller holds it.
       machine: Where, and how much at once.
       twin: Where else the run lives; None if only here.
     """
@@ -51,7 +50,7 @@ def finish(folder: Path, machine: Machine, twin: Twin | None = None) -> None:
             sys.stdout.flush()
         os._exit(SWEEP_FAILED)
 
-    with held(folder), contextlib.nullcontext() if twin is None else twin.sending():
+    with contextlib.nullcontext() if twin is None else twin.sending():
         with sweep_display() as display, Watch(Reader(folder, outline_of(folder)), display):
             outcome = run_pending(folder, machine.resources(lost))
         plan = load_plan(folder)  # with what was proposed meanwhile

@@ -8,6 +8,8 @@ from mpnas.control import REFERENCES, SEARCHERS
 from mpnas.errors import ConfigError, nearest
 from mpnas.sweep.config import controller_of
 
+MOST_SEEDS = 1000  # a count beyond it is a slip: a list of 10^9 seeds fills the memory before any check
+
 
 def gridded(
     table: Mapping[str, Any], budgets: Sequence[str], seeds: str | None, controllers: str | None
@@ -60,11 +62,22 @@ def _seeds(text: str) -> list[int]:
         numbers = []
     if not numbers or min(numbers) < 0 or (len(numbers) == 1 and "," not in text and numbers[0] < 1):
         raise ConfigError(f"--seeds {text!r} is neither how many seeds nor a list of them. Write 3 or 0,3,7.")
-    return numbers if "," in text else list(range(numbers[0]))
+    if "," in text:
+        return numbers
+    if numbers[0] > MOST_SEEDS:
+        raise ConfigError(
+            f"--seeds {text} asks for more than {MOST_SEEDS:,} seeds. It says how many; the seed {text} "
+            f"alone goes into the TOML, as seeds = [{text}]."
+        )
+    return list(range(numbers[0]))
 
 
 def _choose(table: dict[str, Any], text: str) -> None:
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"--controllers {text!r} names one twice. Several settings of one controller go into the TOML."
+        )
     known = [*SEARCHERS, *REFERENCES]
     for name in names:
         if name not in known:

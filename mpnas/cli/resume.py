@@ -32,37 +32,34 @@ def command(place: Place, retry_failed: bool, machine: Machine) -> None:
     the settings that the run began with. If the model or the data have changed since, it is refused.
     """
     folder, twin = run_place(place, "")
-    plan = load_plan(folder)
-    found = prospect(plan)
-    begin(found, folder)
-    if retry_failed and (names := forget_failures(folder, plan)):
-        click.echo(f"Trying again: {', '.join(names)}.")
-    announce(plan, folder)
-    foresee(found, folder, machine.at_once)
-    finish(folder, machine, twin)
+    load_plan(folder)  # before a lock is made in what is no run folder
+    with held(folder):
+        plan = load_plan(folder)
+        found = prospect(plan)
+        begin(found, folder)
+        if retry_failed and (names := forget_failures(folder, plan)):
+            click.echo(f"Trying again: {', '.join(names)}.")
+        announce(plan, folder)
+        foresee(found, folder, machine.at_once)
+        finish(folder, machine, twin)
 
 
 def forget_failures(folder: Path, plan: Plan) -> list[str]:
-    """Set results and checkpoints of failed trials, and damaged results, aside; the trials' ids.
-
-    Raises:
-      RunFolderError: a living run holds the folder.
-    """
+    """Set results and checkpoints of failed trials, and damaged results, in a held folder aside; their ids."""
     names = []
-    with held(folder):
-        for spec in plan.trials:
-            home = home_of(folder, spec.id)
-            status = _status(home / "result.json", spec.id)
-            if status in {None, "done"}:
-                continue
-            number = 1 + len(list(home.glob("damaged-result-*")))
-            if status == "failed":
-                # Its checkpoint would lead to the same end. Behind a damaged result it may be the final one.
-                if (home / "checkpoint").exists():
-                    (home / "checkpoint").rename(home / f"damaged-checkpoint-{number}")
-                (home / "metrics.jsonl").unlink(missing_ok=True)
-            (home / "result.json").rename(home / f"damaged-result-{number}")
-            names.append(spec.id)
+    for spec in plan.trials:
+        home = home_of(folder, spec.id)
+        status = _status(home / "result.json", spec.id)
+        if status in {None, "done"}:
+            continue
+        number = 1 + len(list(home.glob("damaged-result-*")))
+        if status == "failed":
+            # Its checkpoint would lead to the same end. Behind a damaged result it may be the final one.
+            if (home / "checkpoint").exists():
+                (home / "checkpoint").rename(home / f"damaged-checkpoint-{number}")
+            (home / "metrics.jsonl").unlink(missing_ok=True)
+        (home / "result.json").rename(home / f"damaged-result-{number}")
+        names.append(spec.id)
     return names
 
 

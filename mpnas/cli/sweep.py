@@ -21,6 +21,7 @@ from mpnas.cli.printing import show
 from mpnas.cli.prospect import budget_table, prospect
 from mpnas.cli.twin import Place, place_option, run_place
 from mpnas.sweep.config import Experiment, experiment_of, read_experiment
+from mpnas.sweep.hold import held
 from mpnas.sweep.plan import load_plan, plan_of
 
 
@@ -73,11 +74,12 @@ def command(
         rehearse(found, folder, machine.at_once)
         return
     begin(found, folder)
-    found = dataclasses.replace(found, plan=load_plan(folder))  # with what an earlier call has proposed
-    announce(found.plan, folder)
-    show(budget_table(found.limits))
-    foresee(found, folder, machine.at_once)
-    finish(folder, machine, twin)
+    with held(folder):
+        found = dataclasses.replace(found, plan=load_plan(folder))  # with what an earlier call has proposed
+        announce(found.plan, folder)
+        show(budget_table(found.limits))
+        foresee(found, folder, machine.at_once)
+        finish(folder, machine, twin)
 
 
 def _threads(folder: Path, experiment: Experiment, cpus: int) -> int:

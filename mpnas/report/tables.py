@@ -112,10 +112,12 @@ def uniform_cost(front: Front, bits: int) -> float | None:
 def amount_text(cost: float) -> str:
     """A cost with its thousands marked; whole numbers in full.
 
-    >>> amount_text(17365073920), amount_text(0.25)
-    ('17,365,073,920', '0.25')
+    >>> amount_text(17365073920), amount_text(1297860.4), amount_text(0.25)
+    ('17,365,073,920', '1,297,860', '0.25')
     """
-    return f"{int(cost):,}" if float(cost).is_integer() else f"{cost:,.6g}"
+    if float(cost).is_integer():
+        return f"{int(cost):,}"
+    return f"{cost:,.0f}" if abs(cost) >= 1e5 else f"{cost:,.6g}"  # six digits would become 1.3e+06
 
 
 def text_of(tables: Iterable[Table]) -> str:

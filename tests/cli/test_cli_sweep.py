@@ -1,6 +1,7 @@
 """Tests of mpnas/cli/sweep.py, mpnas/cli/resume.py and mpnas/cli/finish.py."""
 
 import json
+import os
 import signal
 import time
 
@@ -10,7 +11,7 @@ from mpnas.cli import finish
 from mpnas.cli.options import processors
 from mpnas.pareto import load, violations
 from mpnas.sweep.early import reason_of
-from mpnas.sweep.hold import held
+from mpnas.sweep.hold import held, holder_of
 from mpnas.sweep.plan import load_plan, propose
 from mpnas.sweep.trial import run_trial
 from mpnas.sweep.tune.resources import Outcome
@@ -279,3 +280,18 @@ def test_a_second_sweep_on_a_living_run_is_refused(refused, tiny_toml, own_run):
     (own_run / "trials" / "uniform8-s0" / "result.json").unlink()
     with held(own_run):
         assert "is held by a living run" in refused("sweep", tiny_toml, "--out", own_run)
+
+
+@pytest.mark.parametrize("verb", ["sweep", "resume"])
+def test_a_run_is_held_before_its_time_is_estimated(mpnas, tiny_toml, own_run, monkeypatch, verb):
+    (own_run / "trials" / "uniform8-s0" / "result.json").unlink()
+    holders = []
+
+    def foresee(found, folder, at_once):
+        holders.append(holder_of(folder))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"mpnas.cli.{verb}.foresee", foresee)
+    what = [own_run] if verb == "resume" else [tiny_toml, "--out", own_run]
+    assert mpnas(verb, *what).exit_code == 130
+    assert [holder.pid for holder in holders] == [os.getpid()] and holder_of(own_run) is None

@@ -55,6 +55,9 @@ def test_the_experiment_itself_is_not_changed():
     ((), "0", None, "neither how many seeds nor a list"),
     ((), "x", None, "neither how many seeds nor a list"),
     ((), "1,-2", None, "neither how many seeds nor a list"),
+    ((), "1001", None, "asks for more than 1,000 seeds"),
+    ((), "99999999999999999999", None, "asks for more than 1,000 seeds"),
+    ((), None, "gumbel,dbp,gumbel", "names one twice"),
     ((), None, "gumbl", "unknown controller 'gumbl'; nearest: 'gumbel'"),
     ((), None, "random", "names only baselines"),
 ])

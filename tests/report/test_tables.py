@@ -98,7 +98,9 @@ def test_a_metric_that_is_missing_is_a_dash():
 
 
 @pytest.mark.parametrize(
-    "cost, text", [(12_345_678_901, "12,345,678,901"), (600.0, "600"), (0.125, "0.125")]
+    "cost, text",
+    [(12_345_678_901, "12,345,678,901"), (600.0, "600"), (0.125, "0.125"), (1_297_860.4, "1,297,860"),
+     (999_999.7, "1,000,000"), (1234.56, "1,234.56")],
 )
 def test_whole_amounts_are_written_in_full(cost, text):
     assert amount_text(cost) == text

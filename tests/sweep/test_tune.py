@@ -99,6 +99,19 @@ def test_error_of_the_controller_is_handed_on_in_words(tmp_path, without_ray):
     assert waves == [[FLOAT]]
 
 
+def test_a_ray_that_does_not_start_fails_the_sweep_in_words(tmp_path, monkeypatch):
+    def timed_out(*_, **__):
+        raise Exception("The current node timed out during startup. \n Perhaps it is overloaded.")
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr("ray.init", timed_out)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    before = handlers()
+    outcome = run_pending(run_folder(tmp_path / "run"), Resources(cpus=1))
+    assert outcome.error.startswith("Ray did not start: The current node timed out during startup. Perhaps")
+    assert not outcome.interrupted and handlers() == before
+
+
 def test_worker_is_pinned_to_the_threads_of_the_plan(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setenv("PYTHONPATH", "/somewhere")

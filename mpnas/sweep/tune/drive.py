@@ -5,7 +5,7 @@ from pathlib import Path
 from mpnas.sweep.plan import load_plan
 from mpnas.sweep.tune.fit import fit
 from mpnas.sweep.tune.resources import Outcome, Resources
-from mpnas.sweep.tune.session import session
+from mpnas.sweep.tune.session import NotStarted, session
 from mpnas.sweep.tune.stop import Stop
 from mpnas.sweep.tune.waves import waves_of
 
@@ -31,6 +31,8 @@ def run_pending(folder: Path, resources: Resources) -> Outcome:
                 if not stop.heard and (error := fit(folder, plan, wave, resources, private)):
                     return Outcome(interrupted=stop.heard, error=error)
             return Outcome(interrupted=stop.heard)
+    except NotStarted as error:
+        return Outcome(interrupted=stop.heard, error=str(error))
     except KeyboardInterrupt:
         return Outcome(interrupted=True)
     finally:

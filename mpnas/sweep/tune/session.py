@@ -48,6 +48,10 @@ OBJECT_STORE_BYTES = 100_000_000
 NODE_SECONDS = 90.0  # for a node to unpack the code and start a worker
 
 
+class NotStarted(RuntimeError):
+    """The Ray of this machine did not come up; a sentence says why, and what to do."""
+
+
 @contextlib.contextmanager
 def session(resources: Resources, plan: Plan, folder: Path, stop: Stop) -> Iterator[Path]:
     """A running Ray, and a private folder for what Tune writes and nobody reads; both end with it.
@@ -60,6 +64,7 @@ def session(resources: Resources, plan: Plan, folder: Path, stop: Stop) -> Itera
 
     Raises:
       ConfigError: the cluster cannot be joined, or must not be.
+      NotStarted: the Ray of this machine did not come up.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -82,24 +87,34 @@ def _end(stop: Stop) -> None:
 
 
 def start_local(private: str, resources: Resources, threads: int) -> None:
-    """Start a Ray of this machine alone."""
+    """Start a Ray of this machine alone.
+
+    Raises:
+      NotStarted: it did not come up.
+    """
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
 
     environment = worker_environment(threads) | {name: os.environ.get(name, "") for name in PROXIES}
-    with _without_probes():
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            num_cpus=resources.cpus,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level="error",  # type: ignore[arg-type]
-            _temp_dir=os.path.join(private, "r"),
-            runtime_env={"env_vars": environment},
-        )
+    try:
+        with _without_probes():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=resources.cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level="error",  # type: ignore[arg-type]
+                _temp_dir=os.path.join(private, "r"),
+                runtime_env={"env_vars": environment},
+            )
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - Ray raises many kinds, most on a busy machine
+        words = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise NotStarted(
+            f"Ray did not start: {words}. Where the machine is busy, wait until it is less so"
+        ) from error
 
 
 @contextlib.contextmanager
