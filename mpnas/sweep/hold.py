@@ -40,10 +40,14 @@ class Holder:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, taken: str | None = None) -> Iterator[None]:
     """Keep other drivers out of a run folder, and end as Ctrl-C would when `ask_to_stop` is called on it.
 
     The hold ends with the process, however it ends.
+
+    Args:
+      folder: What is held; it exists.
+      taken: The sentence for whoever comes second.
 
     Raises:
       RunFolderError: a living run holds the folder.
@@ -55,7 +59,7 @@ def held(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno in BUSY:
                 raise RunFolderError(
-                    f"{folder} is held by a living run. Wait until it ends, or choose another --out."
+                    taken or f"{folder} is held by a living run. Wait until it ends, or choose another --out."
                 ) from error
             # Some network file systems know no locks: better no protection than no run.
         said = {"pid": os.getpid(), "host": platform.node(), "since": time.time()}
