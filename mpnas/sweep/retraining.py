@@ -53,6 +53,7 @@ from mpnas.train.checkpoint import filled, load
 
 SCHEMA = "mpnas.retrained/1"
 RETRAIN_KEYS = "recipe.retrain."
+TAUGHT, PLAINLY = "", "plain-"  # before the names of folders and stages
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -131,46 +132,55 @@ def retrain_point(
       RunFolderError: another process is at it.
       NonFiniteLossError: the loss is not finite.
     """
-    plan = plan_of_front(folder, front)
-    point = point_of(front, point_id)
-    if not point["assignment"]:
-        raise FrontFileError(
-            f"'{point_id}' is the float network, which has no assignment to train; "
-            f"the front has {ids_of(front)}."
-        )
+    plan, point = plan_of_front(folder, front), _trainable(front, point_id)
     way = Recipe() if recipe is None else recipe_named(recipe)
     table = _table_of(plan, recipe, way, overrides)
     phase = read_experiment(table, "the experiment with --set").recipe.retrain
     _refuse(phase, seeds, teacher, compare)
-    bench, assignment = bench_of(plan), Assignment.from_json(point["assignment"])
-    bench.net.space.check(assignment)
-    seed = int(point["seed"])
-    floats = _float_network(folder, bench, seed)
-    teaching = teacher_named(teacher, bench, floats, seed) if phase.taught else floats
-    job = _Job(bench, point, assignment, floats, teaching, way, report)
+    job = _job(plan, folder, point, phase, way, teacher, report)
     name = point_id if recipe is None else f"{point_id}-{recipe}"
     told = {
         "point": point_id, "trial": point["trial"], "assignment": point["assignment"],
         "recipe": recipe, "phase": table["recipe"]["retrain"], "start": way.start,
         "teacher": teacher if phase.taught else None,
     }
+    numbers = range(int(point["seed"]), int(point["seed"]) + seeds)
     with _workplace(folder, name, told) as work:
         began, home = time.time(), folder / RETRAINED / name
-        runs: dict[str, tuple[Record, ...]] = {"": (), "plain-": ()}
-        for number in range(seed, seed + seeds):
-            for prefix in ("", "plain-") if compare else ("",):
-                variant = phase if not prefix else dataclasses.replace(phase, **PLAIN)
+        runs: dict[str, tuple[Record, ...]] = {TAUGHT: (), PLAINLY: ()}
+        for number in numbers:
+            for prefix in (TAUGHT, PLAINLY) if compare else (TAUGHT,):
+                variant = phase if prefix == TAUGHT else dataclasses.replace(phase, **PLAIN)
                 place = f"{prefix}seed{number}"
                 stage = "retrain" if seeds == 1 and not compare else f"{prefix}seed {number}"
-                runs[prefix] += (
-                    _one(job, variant, number, work / place, (home / place).relative_to(folder), stage),
-                )
-        document = told | _summary(point, runs[""], runs["plain-"]) | {
-            "seconds": round(time.time() - began, 3)
-        }
+                record = _one(job, variant, number, work / place, (home / place).relative_to(folder), stage)
+                runs[prefix] += (record,)
+        document = told | _summary(point, runs[TAUGHT], runs[PLAINLY])
+        document["seconds"] = round(time.time() - began, 3)
         write_json(work / "result.json", document)
         _put_in_place(work, home, {f"{prefix}seed{r.seed}" for prefix in runs for r in runs[prefix]})
-    return Retrained(point, runs[""], runs["plain-"], home, document)
+    return Retrained(point, runs[TAUGHT], runs[PLAINLY], home, document)
+
+
+def _trainable(front: Mapping[str, Any], point_id: str) -> Point:
+    """The point with this id, if it has an assignment."""
+    point = point_of(front, point_id)
+    if not point["assignment"]:
+        raise FrontFileError(
+            f"'{point_id}' is the float network, which has no assignment to train; "
+            f"the front has {ids_of(front)}."
+        )
+    return point
+
+
+def _job(
+    plan: Plan, folder: Path, point: Point, phase: Phase, way: Recipe, teacher: str, report: Report | None
+) -> _Job:
+    bench, assignment = bench_of(plan), Assignment.from_json(point["assignment"])
+    bench.net.space.check(assignment)
+    floats = _float_network(folder, bench, int(point["seed"]))
+    teaching = teacher_named(teacher, bench, floats, int(point["seed"])) if phase.taught else floats
+    return _Job(bench, point, assignment, floats, teaching, way, report)
 
 
 def _table_of(
