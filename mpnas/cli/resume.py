@@ -45,7 +45,7 @@ def command(place: Place, retry_failed: bool, machine: Machine) -> None:
 
 
 def forget_failures(folder: Path, plan: Plan) -> list[str]:
-    """Set results and checkpoints of failed trials, and damaged results, in a held folder aside; their ids."""
+    """Set results and checkpoints of failed trials, and damaged results, aside in a held folder; whose."""
     names = []
     for spec in plan.trials:
         home = home_of(folder, spec.id)

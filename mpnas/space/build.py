@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mpnas.errors import SearchSpaceError
-from mpnas.quant import DoReFa, Granularity, PerChannel, PerTensor, Quantizer, Subgroup, format_of
+from mpnas.quant import DoReFa, Entropy, Granularity, PerChannel, PerTensor, Quantizer, Subgroup, format_of
 from mpnas.space.choice import Candidate, Choice, Presence, Width
 from mpnas.space.resolve import DEFAULTS, changes, resolve
 from mpnas.space.rules import Rule
@@ -82,7 +82,7 @@ def _weight_choice(layer: Layer, rule: Mapping[str, Any], removable: Mapping[str
     estimator = WEIGHT_RANGES[rule["weight_range"]]
     candidates = tuple(
         Quantizer(
-            format=format_of(b, midrise=isinstance(estimator, DoReFa)),
+            format=format_of(b, midrise=isinstance(estimator, (DoReFa, Entropy))),
             granularity=scale,
             scale=estimator,
             gradient=GRADIENTS[rule["weight_gradient"]],

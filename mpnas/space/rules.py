@@ -28,7 +28,8 @@ class Rule:
       granularity: Who chooses together: `layer`, `channel`, or a number of channels (a subgroup).
       scale: Who shares a scale: the same words.
       weight_range: Where the scale of weights comes from: `learned` (LSQ), `minmax`, `percentile`, `mse`
-        (a sweep), `octav`, `dorefa` (tanh), or `pow2` (learned range, power-of-two step).
+        (a sweep), `octav`, `dorefa` (tanh), `entropy` (codes used evenly), or `pow2` (learned range,
+        power-of-two step).
       activation_range: The same for activations: `learned`, `pact` or `pow2` are trained; `moving`
         averages the extremes of batches, `percentile`, `mse` and `octav` ends that clip.
       weight_gradient: The derivative that quantizing weights pretends: `clipped` (1, beyond the range

@@ -6,6 +6,7 @@ from mpnas.quant import (
     PACT,
     Clipped,
     DoReFa,
+    Entropy,
     Gradient,
     InverseTanh,
     LearnedRange,
@@ -26,6 +27,7 @@ WEIGHT_RANGES: dict[str, ScaleEstimator] = {
     "mse": MSE(),
     "octav": Octav(),
     "dorefa": DoReFa(),
+    "entropy": Entropy(),
     "pow2": LearnedRange(),
 }
 # What is read off a batch is averaged: the range of activations is a constant on the device.
@@ -50,6 +52,7 @@ WRONG_OPERAND = {
     ("weight_range", "moving"): "averages over batches, and weights have none: minmax reads them off",
     ("weight_range", "pact"): "learns the clip of what a layer reads; for weights learned and pow2 do",
     ("activation_range", "minmax"): "would depend on the batch at hand; moving averages over batches",
+    ("activation_range", "entropy"): "fits what lies on both sides of zero; moving or octav fit activations",
     ("activation_range", "dorefa"): "squashes weights; what a layer reads may be clipped by pact",
 }
 WORDS: dict[str, tuple[str, ...]] = {

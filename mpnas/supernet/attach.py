@@ -27,6 +27,7 @@ from mpnas.supernet.probe import fixed_groups
 from mpnas.supernet.resize import leaf_at
 from mpnas.supernet.stretch import stretch_matrix
 from mpnas.supernet.substitute import SLOT, replace, substituted
+from mpnas.supernet.taps import Features, noted, tapped_layers
 from mpnas.supernet.trace import HOOKS, TRACE_BATCH, leaf_name, module_at, trace
 from mpnas.supernet.widen import growth_of, refuse_disorder, widened
 
@@ -115,6 +116,19 @@ class Supernet:
         model = self.module(parts, gates, train=train)
         output = model(x)
         return output, nnx.state(model, nnx.Not(nnx.Any(nnx.Param, Gate, RangeParam)))
+
+    def observed(
+        self, parts: Parts, gates: Gates, x: Float[Array, "batch ..."], *, train: bool
+    ) -> tuple[Float[Array, "batch classes"], Any, Features]:
+        """As `apply`, and path -> what the layer read at each of its calls, for the layers `tapped`."""
+        model = self.module(parts, gates, train=train)
+        output, features = noted(model, self.tapped, x)
+        return output, nnx.state(model, nnx.Not(nnx.Any(nnx.Param, Gate, RangeParam))), features
+
+    @cached_property
+    def tapped(self) -> tuple[str, ...]:
+        """The layers whose inputs are features."""
+        return tapped_layers(self.space.work)
 
     def module(self, parts: Parts, gates: Gates, *, train: bool = False) -> Any:
         """The model itself with these arrays in place: an nnx module like the user's."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mpnas.pareto import load, save
-from mpnas.sweep.folder import home_of, outline_of, read_json, write_json
+from mpnas.sweep.folder import HELD, RETRAINED, UNFINISHED, home_of, outline_of, read_json, write_json
+from mpnas.sweep.hold import holder_of
 
 LEFTOVERS = ("damaged-*", "traceback.txt", ".*.tmp", ".*.part", "*.tmp")
 
@@ -47,7 +48,8 @@ def leftovers(folder: Path, *, dominated: bool = False) -> list[Leftover]:
     ]
     found += [
         Leftover(path, "unfinished retraining", size_of(path))
-        for path in sorted(folder.glob("retrained/*.unfinished"))
+        for path in sorted(folder.glob(f"{RETRAINED}/*{UNFINISHED}"))
+        if holder_of(path.parent / HELD / path.name.removesuffix(UNFINISHED)) is None
     ]
     if dominated:
         found += [

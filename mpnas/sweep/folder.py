@@ -4,6 +4,7 @@
     proposed.json                 trials under budgets that were proposed while the sweep ran, if any
     trials/<id>/                  attempts, config.json, metrics.jsonl, checkpoint, result.json (last)
     front.json, report.html, ...  written from all of these
+    retrained/<point>[-<recipe>]/ points that were trained again
 
 Everything here is light: whoever only looks at a run waits for neither JAX nor Ray.
 """
@@ -21,6 +22,7 @@ from mpnas.pareto.artifacts import escapes
 
 PLAN_SCHEMA = "mpnas.plan/2"
 PROPOSED, PROPOSED_SCHEMA = "proposed.json", "mpnas.proposed/1"
+RETRAINED, HELD, UNFINISHED = "retrained", ".held", ".unfinished"
 
 
 @dataclasses.dataclass(frozen=True)

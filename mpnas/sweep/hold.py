@@ -41,17 +41,21 @@ class Holder:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, taken: str | None = None) -> Iterator[None]:
     """Keep other drivers out of a run folder, and end as Ctrl-C would when `ask_to_stop` is called on it.
 
     The hold ends with the process, however it ends.
+
+    Args:
+      folder: What is held; it exists.
+      taken: The sentence for whoever comes second.
 
     Raises:
       RunFolderError: a living run holds the folder.
     """
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _lock(handle, folder)
+        _lock(handle, folder, taken)
         said = {"pid": os.getpid(), "host": platform.node(), "since": time.time()}
         os.ftruncate(handle, 0)
         os.write(handle, json.dumps(said).encode())
@@ -62,7 +66,7 @@ def held(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock(handle: int, folder: Path) -> None:
+def _lock(handle: int, folder: Path, taken: str | None) -> None:
     """Take the lock; whoever only looks at the run has it for a moment, which is waited for."""
     end = time.monotonic() + PEEK_SECONDS
     while True:
@@ -73,7 +77,7 @@ def _lock(handle: int, folder: Path) -> None:
             if error.errno not in BUSY:
                 return  # some network file systems know no locks: better no protection than no run
             if time.monotonic() > end:
-                raise _held(folder) from error
+                raise (RunFolderError(taken) if taken else _held(folder)) from error
         time.sleep(0.05)
 
 

@@ -42,6 +42,7 @@ from mpnas.train import (
     method_of,
     mode_of,
     one_hot_gates,
+    reestimated,
     run_members,
     search_members,
     start_search,
@@ -222,13 +223,21 @@ class _Crew:
         )
         if not members:
             return
-        bench = next(iter(self.homes.values())).bench
+        bench, phase = next(iter(self.homes.values())).bench, self.plan.experiment.recipe.retrain
         ends = run_members(
-            "retrain", bench.net, self._lanes(members), bench.data, self.plan.experiment.recipe.retrain,
+            "retrain", bench.net, self._lanes(members), bench.data, phase,
             mode="together", costs=bench.costs, ended=self._ended(members),
         )
         states: dict[str, Any] = {spec.id: end for spec, end in zip(self.specs, ends, strict=True)}
-        self._end(members, lambda home: retrained(home, decided[home.spec.id], states[home.spec.id].parts))
+
+        def result(home: Home) -> Record:
+            parts = reestimated(
+                bench.net, states[home.spec.id].parts, members[home.spec.id].gates, bench.data,
+                batches=phase.bn_batches, batch=phase.batch, seed=home.spec.seed,
+            )
+            return retrained(home, decided[home.spec.id], parts)
+
+        self._end(members, result)
 
     # Members ----------------------------------------------------------------------------------
 

@@ -3,11 +3,12 @@
 from mpnas.train.checkpoint import Checkpoints
 from mpnas.train.evaluate import accuracy, examiner, module_accuracy, module_outputs, one_hot_gates
 from mpnas.train.find import find, length_of, method_of, solve
-from mpnas.train.loop import Hooks, Progress, Teacher, run_phase
+from mpnas.train.loop import Answers, Hooks, Progress, Quantized, Teacher, run_phase
 from mpnas.train.model import is_model, streams
 from mpnas.train.phase import Optimizer, Phase
 from mpnas.train.population import Member, Mode, Population, mode_of, run_members
 from mpnas.train.propose import decided_gap, propose
+from mpnas.train.recipes import PLAIN, RECIPES, Recipe, recipe_named
 from mpnas.train.scores import scores_of
 from mpnas.train.search import (
     FLOAT_PHASE,
@@ -26,11 +27,15 @@ from mpnas.train.search import (
     with_float_parts,
 )
 from mpnas.train.state import TrainState, start
+from mpnas.train.statistics import reestimated
 
 __all__ = [
     "FLOAT_PHASE",
+    "PLAIN",
+    "RECIPES",
     "RETRAIN_PHASE",
     "SEARCH_PHASE",
+    "Answers",
     "Checkpoints",
     "Found",
     "Hooks",
@@ -40,6 +45,8 @@ __all__ = [
     "Phase",
     "Population",
     "Progress",
+    "Quantized",
+    "Recipe",
     "Teacher",
     "TrainState",
     "accuracy",
@@ -58,6 +65,8 @@ __all__ = [
     "module_outputs",
     "one_hot_gates",
     "propose",
+    "recipe_named",
+    "reestimated",
     "retrain",
     "run_members",
     "run_phase",

@@ -18,10 +18,10 @@ from mpnas.train.keep import handed_on, kept
 from mpnas.train.phase import Phase
 from mpnas.train.state import TrainState
 from mpnas.train.step import compiled_step, limited
-from mpnas.train.updates import ARCH_SEED, Teacher, knobs_of, refuse_lonely, updates_of
+from mpnas.train.updates import ARCH_SEED, Answers, Quantized, Teacher, knobs_of, refuse_lonely, updates_of
 from mpnas.train.watch import Hooks, Progress, Watch
 
-__all__ = ["ARCH_SEED", "Hooks", "Progress", "Teacher", "run_phase"]
+__all__ = ["ARCH_SEED", "Answers", "Hooks", "Progress", "Quantized", "Teacher", "run_phase"]
 
 
 def run_phase(
@@ -51,7 +51,7 @@ def run_phase(
       gates: Fixed gates, without a controller.
       controller: Produces the gates of each step; trained where the phase has an `arch` optimizer.
       costs, limits: What the penalty counts; absolute limits by cost name.
-      teacher: Needed where `phase.distill` > 0.
+      teacher: Needed where `phase.taught`.
       hooks: Reports and checkpoints.
 
     Raises:
@@ -59,8 +59,8 @@ def run_phase(
       NonFiniteLossError: names the stage and the first step whose loss is not finite.
     """
     limits = limits or {}
-    refuse_lonely(stage, phase, controller, teacher)
-    teaching = teacher if phase.distill > 0 else None
+    refuse_lonely(stage, phase, net, controller, teacher, data)
+    teaching = teacher if phase.taught else None
     updates = updates_of(net, phase, controller, limited(costs, limits), teaching)
     fixed = {site: jnp.asarray(gate, jnp.float32) for site, gate in (gates or {}).items()}
     traced_limits = {name: jnp.float32(limit) for name, limit in limits.items()}

@@ -42,6 +42,10 @@ def bin_regularizer(net: Supernet, parts: Parts, gates: Gates) -> Any:
     one-hot gates only weights whose decision picks that candidate count, with soft ones each by its
     gate. Scales get no gradient: the term moves weights to centres, not centres to weights.
 
+    The paper measures weights that are normalised for entropy, and sums over layers. The normalisation is
+    a scale (`weight_range = "entropy"`): under it, and for one layer of b bits, this is the paper's term
+    times `((2^b - 1) / 2)^2`, the square of a level's distance. Other scales keep their own bins.
+
     Source: Huang et al., SDQ, 2022, https://arxiv.org/abs/2206.04459, entropy-aware bin regularisation.
     """
     kernels = net.kernels(parts.params)

@@ -86,6 +86,7 @@ class Phase:
       weights, ranges, arch: Their optimizers; None freezes the collection. Weights and ranges are
         updated together, so they agree on `every` and `share`.
       distill: Weight in [0, 1] of the soft labels of the float network; the rest goes to the hard labels.
+      features: Weight of the gated features of a teacher with the same layers; >= 0. See `features.py`.
       temperature: Softens both distributions of the distillation; > 0.
       bins: Weight of the bin regulariser at the end of the phase, risen to by a half cosine; >= 0.
       smoothing: Label smoothing in [0, 1).
@@ -100,6 +101,8 @@ class Phase:
         Source: Liu et al., 2019, https://arxiv.org/abs/1806.09055, eq. (5) and (6).
       keep: Which state the phase hands on: the `last`, or the one with the lowest training loss of
         those whose discrete costs are within the limits (`best_feasible`; the last if none is).
+      bn_batches: Retraining ends by measuring the batch-norm statistics anew on so many training batches;
+        0 keeps the running averages. Searches and float networks do not look at it.
 
     Raises:
       ConfigError: a number out of its range, an unknown word, or optimizers that do not go together.
@@ -113,6 +116,7 @@ class Phase:
     ranges: Optimizer | None = None
     arch: Optimizer | None = None
     distill: float = 0.0
+    features: float = 0.0
     temperature: float = 1.0
     bins: float = 0.0
     smoothing: float = 0.0
@@ -122,6 +126,7 @@ class Phase:
     augment: bool = True
     unroll: float = 0.0
     keep: Keep = "last"
+    bn_batches: int = 0
 
     def __post_init__(self) -> None:
         if not (0 <= self.steps < 2**31 and 1 <= self.batch < 2**31):
@@ -136,6 +141,11 @@ class Phase:
             )
         if not (0 <= self.bins < math.inf and 0 <= self.penalty < math.inf):
             raise ConfigError(f"a phase needs bins >= 0 and penalty >= 0, got {self.bins}, {self.penalty}.")
+        if not (0 <= self.features < math.inf and 0 <= self.bn_batches < 2**31):
+            raise ConfigError(
+                "a phase needs features >= 0 and bn_batches >= 0, below 2^31, got "
+                f"{self.features} and {self.bn_batches}."
+            )
         if not 0 <= self.unroll < math.inf:
             raise ConfigError(f"a phase needs unroll >= 0, got {self.unroll}.")
         if self.keep not in get_args(Keep):
@@ -166,6 +176,11 @@ class Phase:
                 "a phase updates something at each of its steps: give weights, ranges or arch an optimizer "
                 f"with every = 1. It has {({n: o.every for n, o in self.optimizers.items()}) or 'none'}."
             )
+
+    @property
+    def taught(self) -> bool:
+        """Whether a term looks at a teacher."""
+        return self.distill > 0 or self.features > 0
 
     @property
     def optimizers(self) -> dict[str, Optimizer]:

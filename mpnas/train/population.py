@@ -100,7 +100,7 @@ def run_members(
       ConfigError: the members cannot be stacked, or lack what the phase needs.
     """
     for member in members:
-        refuse_lonely(stage, phase, controller, member.teacher)
+        refuse_lonely(stage, phase, net, controller, member.teacher, data)
     if mode == "together":
         _refuse_strangers(stage, members)
         return _Together(stage, net, members, data, phase, controller, costs, ended).run()
@@ -143,7 +143,7 @@ class _Together:
         self.waiting: list[tuple[int, Any, bool]] = []
 
         first = members[0]
-        teachers = [m.teacher for m in members if m.teacher is not None] if phase.distill > 0 else []
+        teachers = [m.teacher for m in members if m.teacher is not None] if phase.taught else []
         self.updates = updates_of(
             net, phase, controller, limited(costs, first.limits), teachers[0] if teachers else None
         )

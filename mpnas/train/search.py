@@ -25,6 +25,7 @@ from mpnas.train.loop import Hooks, Teacher, run_phase
 from mpnas.train.phase import Optimizer, Phase
 from mpnas.train.population import Member, Mode, run_members
 from mpnas.train.state import TrainState, start
+from mpnas.train.statistics import reestimated
 
 CALIBRATION_BATCH = 256
 
@@ -275,27 +276,30 @@ def retrain(
     state: TrainState | None = None,
     hooks: Hooks = Hooks(),
 ) -> Parts:
-    """Train the network of one assignment; its gates are fixed.
+    """Train the network of one assignment; its gates are fixed. Batch norms are measured again last.
 
     Args:
       net: The attached network.
       assignment: One candidate per decision.
       data: Its training part is used.
       parts: Where to start: calibrated float weights, or those of the search.
-      teacher: Float network for soft labels, where `phase.distill` > 0.
+      teacher: Whom it learns from, where `phase.distill` or `phase.features` > 0.
       phase: Steps, optimizers and terms.
       seed: Of the order of the data.
       state: A restored state to go on from.
       hooks: Reports and checkpoints.
 
     Raises:
-      ConfigError: the phase distils without a teacher.
+      ConfigError: the phase learns from a teacher and there is none, or it is none of this kind.
       NonFiniteLossError: the loss is not finite.
     """
     net.space.check(assignment)
     if state is None:
         state = start(parts, None, phase, seed)
     gates = one_hot_gates(net, assignment)
-    return run_phase(
+    state = run_phase(
         "retrain", net, state, data, phase, seed=seed, gates=gates, teacher=teacher, hooks=hooks
-    ).parts
+    )
+    return reestimated(
+        net, state.parts, gates, data, batches=phase.bn_batches, batch=phase.batch, seed=seed
+    )

@@ -15,9 +15,12 @@ import jax.numpy as jnp
 from mpnas.control import Arch, Relaxation
 from mpnas.cost import Cost, LogHinge, Penalty, expected
 from mpnas.supernet import Parts, Supernet
+from mpnas.train.features import gated_feature_loss
 from mpnas.train.objective import bin_regularizer, cross_entropy, soft_cross_entropy
 from mpnas.train.phase import Optimizer
 from mpnas.train.state import TrainState, collections_of, transform
+
+FEATURE_STREAM = 0xFEA  # the noise of feature gates is not that of a controller
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +32,9 @@ class StepSpec:
       optimizers: `(collection, optimizer)` pairs updated by this step; only the name and the weight decay
         are looked at.
       controller: Produces the gates; None: they are an argument.
-      teacher: Float network for soft labels; None: hard labels only.
+      teacher: Network of a `Teacher`, for soft labels and features; None: hard labels only.
       bins: Whether the bin regulariser is in the loss.
+      features: Whether the gated features of the teacher are.
       costs: Costs that the penalty counts, by the names of the limits.
       unroll: Whether the weights look one step ahead, on a batch of their own.
       pull: The penalty.
@@ -40,8 +44,9 @@ class StepSpec:
     net: Supernet
     optimizers: tuple[tuple[str, Optimizer], ...]
     controller: Relaxation | None = None
-    teacher: Supernet | None = None
+    teacher: Any = None
     bins: bool = False
+    features: bool = False
     costs: tuple[Cost, ...] = ()
     unroll: bool = False
     pull: Penalty = LogHinge()
@@ -61,9 +66,9 @@ def compiled_step(spec: StepSpec) -> Step:
 def step_of(spec: StepSpec) -> Step:
     """`step(state, x, y, knobs, gates, limits, teacher_parts, ahead) -> (state, metrics)`, pure.
 
-    `knobs` holds scalars: `progress`, `rate/<collection>`, `distill`, `temperature`, `bins`, `smoothing`,
-    `penalty`, `unroll`. `ahead` is the batch `(x, y)` on which an unrolling step looks ahead. Metrics are
-    scalars: `loss` and `hits` (right answers in the batch).
+    `knobs` holds scalars: `progress`, `rate/<collection>`, `distill`, `features`, `temperature`, `bins`,
+    `smoothing`, `penalty`, `unroll`. `ahead` is the batch `(x, y)` on which an unrolling step looks ahead.
+    Metrics are scalars: `loss` and `hits` (right answers in the batch).
     """
     names = tuple(name for name, _ in spec.optimizers)
 
@@ -81,7 +86,7 @@ def step_of(spec: StepSpec) -> Step:
         key = jax.random.fold_in(state.key, state.step * 2 + ("weights" not in names))
 
         def task(parts: Parts, mixed: Any, x: Any, y: Any) -> tuple[Any, tuple[Any, Any]]:
-            return _task(spec, parts, mixed, x, y, knobs, teacher_parts)
+            return _task(spec, parts, mixed, x, y, knobs, teacher_parts, key)
 
         def loss_of(trained: dict[str, Any]) -> tuple[Any, Any]:
             every = collections_of(state.parts, state.arch) | trained
@@ -136,15 +141,26 @@ def descended(loss: Callable[[Any], Any], weights: Any, rate: Any) -> Any:
 
 
 def _task(
-    spec: StepSpec, parts: Parts, mixed: Any, x: Any, y: Any, knobs: Knobs, teacher_parts: Any
+    spec: StepSpec, parts: Parts, mixed: Any, x: Any, y: Any, knobs: Knobs, teacher_parts: Any, key: Any
 ) -> tuple[Any, tuple[Any, Any]]:
-    """Loss on a batch against hard and soft labels; new statistics and outputs."""
-    logits, stats = spec.net.apply(parts, mixed, x, train=True)
+    """Loss on a batch against hard and soft labels, and features; new statistics and outputs."""
+    seen: Any = {}
+    shown: Any = {}
+    if spec.features:
+        logits, stats, seen = spec.net.observed(parts, mixed, x, train=True)
+    else:
+        logits, stats = spec.net.apply(parts, mixed, x, train=True)
     loss = cross_entropy(logits, y, knobs["smoothing"])
     if spec.teacher is not None:
-        soft = spec.teacher.apply(teacher_parts, {}, x, train=False)[0]
+        if spec.features:
+            soft, _, shown = spec.teacher.observed(teacher_parts, {}, x, train=False)
+        else:
+            soft = spec.teacher.apply(teacher_parts, {}, x, train=False)[0]
         distilled = soft_cross_entropy(logits, soft, knobs["temperature"])
         loss = (1 - knobs["distill"]) * loss + knobs["distill"] * distilled
+    if spec.features:
+        noise = jax.random.fold_in(key, FEATURE_STREAM)
+        loss = loss + knobs["features"] * gated_feature_loss(seen, shown, noise)
     return loss, (stats, logits)
 
 

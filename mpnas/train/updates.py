@@ -1,6 +1,8 @@
 """The updates that a step of a phase consists of: what each compiles to, when it runs, on which rows."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from mpnas.cost import Cost, LogHinge
 from mpnas.data import Dataset
 from mpnas.errors import ConfigError
 from mpnas.supernet import Parts, Supernet
+from mpnas.train.features import refuse_strangers
 from mpnas.train.phase import Optimizer, Phase
 from mpnas.train.step import StepSpec
 
@@ -19,10 +22,42 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A float network whose outputs are soft labels."""
+    """What a network can learn from: outputs as soft labels, and features where the layers are the same.
+
+    Attributes:
+      net: The attached float network; or a network of one assignment, or a function.
+      parts: Its arrays, a pytree.
+    """
+
+    net: Any
+    parts: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Quantized:
+    """An attached network with fixed gates, to teach with; called as a float one is."""
 
     net: Supernet
-    parts: Parts
+    gates: Mapping[str, Any]
+
+    def apply(self, parts: Parts, _: Any, x: Any, *, train: bool) -> tuple[Any, Any]:
+        """Outputs and statistics, as `Supernet.apply`."""
+        return self.net.apply(parts, self.gates, x, train=train)
+
+    def observed(self, parts: Parts, _: Any, x: Any, *, train: bool) -> tuple[Any, Any, Any]:
+        """Outputs, statistics and features, as `Supernet.observed`."""
+        return self.net.observed(parts, self.gates, x, train=train)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answers:
+    """A function of one's own, written with jax: `x (batch, ...) -> logits (batch, classes)`."""
+
+    function: Callable[[Any], Any]
+
+    def apply(self, _: Any, __: Any, x: Any, *, train: bool) -> tuple[Any, Any]:
+        """Its answers; it has neither statistics nor modes."""
+        return self.function(x), None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +86,22 @@ class Update:
 
 
 def refuse_lonely(
-    stage: str, phase: Phase, controller: Relaxation | None, teacher: Teacher | None
+    stage: str,
+    phase: Phase,
+    net: Supernet,
+    controller: Relaxation | None,
+    teacher: Teacher | None,
+    data: Dataset,
 ) -> None:
     """Raise a ConfigError for a phase that lacks the partner of one of its terms."""
-    if phase.distill > 0 and teacher is None:
+    if phase.taught and teacher is None:
+        words = f"distill = {phase.distill}" if phase.distill > 0 else f"features = {phase.features}"
         raise ConfigError(
-            f"stage '{stage}' distils (distill = {phase.distill}) but has no teacher. "
-            "Give it the float network as teacher, or set distill = 0."
+            f"stage '{stage}' distils ({words}) but has no teacher. "
+            f"Give it the float network as teacher, or set {words.split()[0]} = 0."
         )
+    if phase.features > 0:
+        refuse_strangers(stage, net, teacher, data.example())
     if phase.arch is not None and controller is None:
         raise ConfigError(
             f"stage '{stage}' has an 'arch' optimizer but no controller, so there are no logits to train. "
@@ -101,6 +144,7 @@ def updates_of(
                 controller=controller,
                 teacher=net_of,
                 bins=phase.bins > 0 and number == 0,
+                features=phase.features > 0,
                 costs=costs if "arch" in group else (),
                 unroll=phase.unroll > 0 and "arch" in group,
                 pull=phase.budget if "arch" in group else LogHinge(),
@@ -122,6 +166,7 @@ def knobs_of(phase: Phase, step: int) -> dict[str, np.float32]:
     knobs = {
         "progress": progress,
         "distill": phase.distill,
+        "features": phase.features,
         "temperature": phase.temperature,
         "bins": phase.bins * 0.5 * (1 - np.cos(np.pi * progress)),
         "smoothing": phase.smoothing,

@@ -17,7 +17,8 @@ def test_a_point_is_retrained_beside_the_front(mpnas, own_run):
     assert "Written: own_run/retrained/p000/result.json" in result.stdout
     assert "retrain 3/3: loss" in result.stderr
     written = json.loads((own_run / "retrained" / "p000" / "result.json").read_text())
-    assert written["steps"] == {"retrain": 3}
+    assert written["phase"]["steps"] == 3 and written["recipe"] is None
+    assert [record["steps"] for record in written["records"]] == [{"retrain": 3}]
     assert (own_run / "front.json").read_bytes() == before
 
 
@@ -27,6 +28,33 @@ def test_only_keys_of_the_retraining_can_be_set(refused, own_run):
         assert "keys here begin with 'recipe.retrain.'" in sentence
     sentence = refused("retrain", own_run, "--point", "p000", "--set", "recipe.retrain.step=3")
     assert "nearest: 'steps'" in sentence
+    assert not (own_run / "retrained").exists()
+
+
+def test_a_recipe_with_seeds_and_a_comparison_tells_spread_and_gain(mpnas, own_run):
+    result = mpnas("retrain", own_run, "--point", "p000", "--recipe", "sdq", "--seeds", "2", "--compare",
+                   "--set", "recipe.retrain.steps=3")
+    assert result.exit_code == 0, result.output
+    written = json.loads((own_run / "retrained" / "p000-sdq" / "result.json").read_text())
+    table = result.stdout
+    assert ", sdq, 2 seeds" in table and "plain" in table and "gain" in table
+    for part, spread in (("metrics", "std"), ("plain", "std"), ("gain", "stderr")):
+        found = written[part]["test_accuracy"]
+        assert f"{100 * found['mean']:.2f} ± {100 * found[spread]:.2f} %" in table
+    assert "retrained/p000-sdq/seed1/checkpoint" in table
+    assert "plain-seed 1 3/3: loss" in result.stderr
+
+
+def test_slips_in_the_options_of_a_retraining_are_one_sentence(refused, own_run):
+    point = ("retrain", own_run, "--point", "p000")
+    assert "there is no recipe 'sqd'; nearest: 'sdq'" in refused(*point, "--recipe", "sqd")
+    assert "the front has no point 'p7'; it has points p000" in refused("retrain", own_run, "--point", "p7")
+    assert "no term of this retraining looks at a teacher" in refused(
+        *point, "--recipe", "fine-tune", "--teacher", "my_net:teacher")
+    assert "there is no module 'my_net' here" in refused(
+        *point, "--recipe", "distil", "--teacher", "my_net:teacher")
+    assert "this retraining has neither" in refused(*point, "--recipe", "scratch", "--compare")
+    assert "--seeds must be >= 1, got 0" in refused(*point, "--seeds", "0")
     assert not (own_run / "retrained").exists()
 
 

@@ -32,7 +32,7 @@ def test_a_subgroup_without_channels_is_refused(key):
 @pytest.mark.parametrize("key, allowed", [
     ("granularity", "'layer', 'channel' or a number of channels"),
     ("scale", "'layer', 'channel' or a number of channels"),
-    ("weight_range", "'learned', 'minmax', 'percentile', 'mse', 'octav', 'dorefa', 'pow2'"),
+    ("weight_range", "'learned', 'minmax', 'percentile', 'mse', 'octav', 'dorefa', 'entropy', 'pow2'"),
     ("activation_range", "'learned', 'moving', 'percentile', 'mse', 'octav', 'pact', 'pow2'"),
     ("weight_gradient", "'clipped', 'ste', 'ewgs', 'atanh', 'mad'"),
     ("activation_gradient", "'clipped', 'ste', 'ewgs', 'atanh', 'mad'"),

@@ -310,3 +310,29 @@ def test_populations_are_formed_where_they_run_together(population, backend, siz
 def test_population_keys_are_checked(wrong, words):
     with pytest.raises(ConfigError, match=words):
         tiny_plan.plan(**wrong)
+
+
+def test_members_end_with_batch_norms_measured_again(tmp_path):
+    changes = {
+        "model": {"name": "digits_cnn", "width": 4}, "seeds": [0, 1], "population": "together",
+        "recipe__float__steps": 2, "recipe__retrain__steps": 0, "references__random": False,
+    }
+    trials = ("uniform8-s0", "uniform8-s1")
+    floats = run_folder(tmp_path / "floats", **changes)
+    for trial in FLOATS:
+        run_trial(floats, trial)
+    ends = {}
+    for name, batches, together in (("kept", 0, True), ("together", 3, True), ("alone", 3, False)):
+        folder = run_folder(tmp_path / name, **changes, recipe__retrain__bn_batches=batches)
+        for trial in FLOATS:
+            shutil.copytree(floats / "trials" / trial, folder / "trials" / trial)
+        for trial in trials if not together else ():
+            run_trial(folder, trial)
+        if together:
+            run_population(folder, trials)
+        ends[name] = {trial: final_arrays(folder, trial) for trial in trials}
+    for trial in trials:
+        changed = {n for n, array in ends["kept"][trial].items() if array != ends["together"][trial][n]}
+        assert changed and all("'mean'" in name or "'var'" in name for name in changed)
+    assert ends["together"] == ends["alone"]
+    assert ends["alone"][trials[0]] != ends["alone"][trials[1]]

@@ -114,6 +114,21 @@ def test_bins_hold_the_weights_as_the_scale_bends_them():
     assert value == pytest.approx(0.05**2 + 0.3**2 + 0.15**2, rel=1e-4)
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_under_the_entropy_range_the_term_is_that_of_the_paper_in_steps(bits):
+    # w~ = 2^(b-1) / (2^b - 1) * n / ||w||_1 * w, bins around 2^b levels from -1 to 1.
+    kernel = np.random.default_rng(bits).standard_normal((2, 2))
+    normalised = 2 ** (bits - 1) / (2**bits - 1) * kernel.ravel() / np.mean(np.abs(kernel))
+    levels = np.linspace(-1, 1, 2**bits)
+    nearest = np.argmin(np.abs(normalised[:, None] - levels), axis=1)
+    expected = sum(
+        (normalised[nearest == k].mean() - levels[k]) ** 2 + normalised[nearest == k].var()
+        for k in np.unique(nearest)
+    )
+    value, _ = regularizer(kernel, [[1.0]], bits=(bits,), weight_range="entropy")
+    assert value == pytest.approx(expected * ((2**bits - 1) / 2) ** 2, rel=5e-3)  # a 13-bit mean
+
+
 def test_only_weights_that_pick_a_candidate_are_in_its_bins():
     # Channel 0 holds 0.2 and -1.2, each alone in its bin; channel 1 holds 0.8 and 1.8, both in bin 1.
     first, _ = regularizer(WEIGHTS, [[1.0, 0.0], [0.0, 1.0]], bits=(2, 32), granularity="channel")

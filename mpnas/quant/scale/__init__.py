@@ -3,6 +3,7 @@
 from mpnas.quant.scale.base import SCALE_FLOOR, Params, Range, ScaleEstimator, Stats
 from mpnas.quant.scale.dorefa import DoReFa
 from mpnas.quant.scale.ends import Ends
+from mpnas.quant.scale.entropy import Entropy
 from mpnas.quant.scale.learned import LearnedStep
 from mpnas.quant.scale.learned_range import LearnedRange
 from mpnas.quant.scale.minmax import MinMax
@@ -18,6 +19,7 @@ __all__ = [
     "SCALE_FLOOR",
     "DoReFa",
     "Ends",
+    "Entropy",
     "LearnedRange",
     "LearnedStep",
     "MinMax",
