@@ -117,6 +117,8 @@ def prospect(plan: Plan) -> Prospect:
 def configure_process(threads: int) -> None:
     """Compute as a worker of the plan does; must come before the first array is made."""
     os.environ["NPROC"] = str(threads)
+    # On an accelerator the driver must leave the memory to the workers, which start after it.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     prepare()
 
 

@@ -15,6 +15,8 @@ from mpnas.sweep.folder import HELD, RETRAINED, UNFINISHED, home_of, outline_of,
 from mpnas.sweep.hold import holder_of
 
 LEFTOVERS = ("damaged-*", "traceback.txt", ".*.tmp", ".*.part", "*.tmp")
+# Until a trial has a result: why its last attempt ended, and whether early stopping is to spare it now.
+NEEDED = ("traceback.txt", "damaged-result-")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,7 @@ def leftovers(folder: Path, *, dominated: bool = False) -> list[Leftover]:
         Leftover(path, "left by a fault", size_of(path))
         for home in (folder, *(home_of(folder, trial.id) for trial in outline_of(folder).trials))
         for pattern in LEFTOVERS for path in sorted(home.glob(pattern))
-        if not (path.is_symlink() or (pattern == "traceback.txt" and not (home / "result.json").exists()))
+        if not (path.is_symlink() or (path.name.startswith(NEEDED) and not (home / "result.json").exists()))
     ]
     found += [
         Leftover(path, "unfinished retraining", size_of(path))

@@ -33,6 +33,7 @@ def prepare() -> None:
     folder = compile_cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)  # what is in it is run; one that was there may be open to others
     except OSError:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))

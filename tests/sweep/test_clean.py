@@ -39,6 +39,15 @@ def test_what_faults_leave_can_go_and_the_front_stays_whole(run):
     assert violations(load(run / "front.json"), root=run) == []
 
 
+def test_a_search_that_is_tried_again_keeps_the_result_by_which_it_is_spared(run):
+    home = run / "trials" / SEARCH
+    (home / "result.json").rename(home / "damaged-result-1")
+    assert leftovers(run) == []
+    (home / "damaged-result-1").rename(home / "result.json")
+    (home / "damaged-result-1").write_text("{}")
+    assert [one.path.name for one in leftovers(run)] == ["damaged-result-1"]
+
+
 def test_a_trial_that_is_not_over_keeps_its_traceback(run):
     home = run / "trials" / UNIFORM
     (home / "traceback.txt").write_text("Traceback")
