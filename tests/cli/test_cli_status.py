@@ -67,6 +67,13 @@ def test_a_watch_ends_with_the_run(mpnas, run):
     assert len(lines) >= 2 and lines[0]["holder"]["pid"] > 0 and lines[-1]["holder"] is None
 
 
+def test_letters_that_no_file_can_hold_are_shown_as_escapes(mpnas, run):
+    result = run / "trials" / SEARCH / "result.json"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"stage": "\ud800"}))
+    shown = mpnas("status", run)
+    assert shown.exit_code == 0 and "\\ud800" in shown.stdout
+
+
 def test_status_of_no_run_is_refused(refused, tmp_path):
     assert "has no readable plan.json" in refused("status", tmp_path)
 
