@@ -5,7 +5,9 @@ line on stderr and exit code 2, never a traceback. A defect of mpnas keeps its t
 """
 
 import errno
+import io
 import os
+import sys
 from typing import Any
 
 import click
@@ -48,6 +50,10 @@ class Mpnas(LazyGroup):
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # What a terminal cannot show, or half of a surrogate pair in a damaged file, is no defect.
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except MpnasError as error:

@@ -23,7 +23,7 @@ def inside(root: Path, text: str) -> Path:
     try:
         found = (root / text).resolve()
         within = found.is_relative_to(root.resolve())
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # links in a loop; a null byte
         raise FrontFileError(f"path {text!r} cannot be followed: {error}.") from error
     if not within:
         raise FrontFileError(f"path {text!r} leaves the run folder through a link.")

@@ -80,8 +80,10 @@ def outline_of(folder: Path) -> Outline:
 
 def _listed(row: Mapping[str, Any]) -> Listed:
     name, stages = row["id"], {str(stage): int(steps) for stage, steps in row["stages"].items()}
-    if not isinstance(name, str) or not name or name == "." or "/" in name or escapes(name):
-        raise ValueError(f"'{name}' cannot be the folder of a trial")
+    # What cannot be printed (a null byte, half of a surrogate pair) cannot be the name of a file either.
+    sound = isinstance(name, str) and name.isprintable() and name not in {"", "."} and "/" not in name
+    if not sound or escapes(name):
+        raise ValueError(f"{name!r} cannot be the folder of a trial")
     if min(stages.values(), default=0) < 0 or not isinstance(row["budget"], dict):
         raise ValueError(f"trial '{name}' has stages {stages} and budget {row['budget']!r}")
     return Listed(name, str(row["kind"]), stages, row["budget"])

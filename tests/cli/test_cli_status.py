@@ -10,7 +10,7 @@ import time
 import pytest
 
 from mpnas.cli.status import look, looks
-from mpnas.sweep.hold import held
+from mpnas.sweep.hold import held, holder_of
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_watch_ends_with_the_run(mpnas, run):
 
     thread = threading.Thread(target=hold)
     thread.start()
-    while not (run / ".lock").exists():
+    while holder_of(run) is None:
         time.sleep(0.01)
     result = mpnas("status", run, "--json", "--watch")
     thread.join()
@@ -75,6 +75,13 @@ def test_a_watch_reads_a_result_once(run):
     assert next(watching) == (statuses, holder)
     states = {status.id: status.state for status in look(run)[0]}
     assert (states["float-s0"], {status.state for status in statuses}) == ("interrupted", {"done"})
+
+
+def test_letters_that_no_file_can_hold_are_shown_as_escapes(mpnas, run):
+    result = run / "trials" / SEARCH / "result.json"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"stage": "\ud800"}))
+    shown = mpnas("status", run)
+    assert shown.exit_code == 0 and "\\ud800" in shown.stdout
 
 
 def test_status_of_no_run_is_refused(refused, tmp_path):

@@ -23,6 +23,11 @@ def test_a_path_that_stays_is_taken(tmp_path, text):
     assert inside(tmp_path, text) == (tmp_path / text).resolve()
 
 
+def test_a_path_with_a_null_byte_is_refused(tmp_path):
+    with pytest.raises(FrontFileError, match="cannot be followed"):
+        inside(tmp_path, "a\0b")
+
+
 def test_a_link_that_leads_out_is_refused(tmp_path):
     (tmp_path / "outside").write_text("secret")
     (tmp_path / "run").mkdir()

@@ -36,7 +36,7 @@ def test_an_experiment_with_weights_trains_no_float_network(tmp_path):
     {"trials": [{"id": "a", "kind": "float", "budget": {}, "stages": {"float": -1}}]},
     {"trials": [{"id": "a", "kind": "float", "budget": 3, "stages": {}}]},
     *({"trials": [{"id": name, "kind": "float", "budget": {}, "stages": {}}]}
-      for name in ("../x", "/etc", "a/b", "", ".", "..", "a\\..\\b", 3)),
+      for name in ("../x", "/etc", "a/b", "", ".", "..", "a\\..\\b", "a\0", "\ud800", "a\nb", 3)),
 ])
 def test_a_damaged_plan_is_refused_and_no_name_leads_out_of_the_folder(tmp_path, change):
     folder = tiny_plan.run_folder(tmp_path / "run")
