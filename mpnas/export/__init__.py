@@ -1,0 +1,32 @@
+"""What ships: a network as integers, executed as such, and in the formats of other people's runtimes."""
+
+from mpnas.export.graph import IntegerGraph, Tensor
+from mpnas.export.ops import (
+    ROUNDINGS,
+    Add,
+    Concat,
+    Contraction,
+    Dequantise,
+    Op,
+    Pool,
+    Quantise,
+    Requantise,
+    Reshape,
+    Rounding,
+)
+
+__all__ = [
+    "ROUNDINGS",
+    "Add",
+    "Concat",
+    "Contraction",
+    "Dequantise",
+    "IntegerGraph",
+    "Op",
+    "Pool",
+    "Quantise",
+    "Requantise",
+    "Reshape",
+    "Rounding",
+    "Tensor",
+]
