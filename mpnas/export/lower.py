@@ -109,7 +109,7 @@ class _Kernel:
 
 
 def _kernel_codes(hook: MixedProduct, kernel: Any) -> tuple[Mapping[str, Any] | None, np.ndarray]:
-    """Codes with all that says what they mean, each channel from the candidate that it picked; their scale."""
+    """Codes with what says what they mean, each channel from the candidate that it picked; their scale."""
     choice = hook.weight
     assert choice is not None
     gates, ranges, stats = hook.held("weight")
@@ -162,7 +162,7 @@ def _mark(model: nnx.Module, path: str) -> None:
         return
     held = getattr(module, hook)
     default = {HOOKS[0]: jax.lax.conv_general_dilated, HOOKS[1]: jax.lax.dot_general}[hook]
-    product = (held.product if isinstance(held, MixedProduct) else held) or default
+    product: Any = (held.product if isinstance(held, MixedProduct) else held) or default
 
     def call(lhs: Any, rhs: Any, *args: Any, **options: Any) -> Any:
         def run(lhs: Any, rhs: Any) -> Any:
@@ -179,8 +179,8 @@ def _contracted(emitter: Emitter, path: str, kernel: _Kernel, equation: Any, sid
     if kernel.numbers is None or kernel.grid is None:
         what = "weights" if kernel.numbers is None else "input"
         raise UnsupportedOperationError(
-            f"layer '{path}' keeps its {what} in float, so it has no integer form. Give it bits from 1 to 8 or "
-            "16 by a rule, for weights and for activations."
+            f"layer '{path}' keeps its {what} in float, so it has no integer form. Give it bits from 1 to 8 "
+            "or 16 by a rule, for weights and for activations."
         )
     grid = kernel.grid
     parts = [emitter.codes(value, grid, f"{path}/input") for value in side]
@@ -202,8 +202,8 @@ def _geometry(path: str, equation: Any) -> dict[str, Any]:
         rank = len(equation.invars[0].aval.shape)
         if tuple(left) != (rank - 1,) or tuple(right) != (0,) or any(map(len, batch)):
             raise UnsupportedOperationError(
-                f"layer '{path}' contracts axes {tuple(left)} with {tuple(right)}; a product has an integer form "
-                "over the last axis of its input and the first of its kernel only. Reshape around it."
+                f"layer '{path}' contracts axes {tuple(left)} with {tuple(right)}; a product has an integer "
+                "form over the last axis of its input and the first of its kernel only. Reshape around it."
             )
         return {}
     numbers, spatial = params["dimension_numbers"], len(params["window_strides"])
