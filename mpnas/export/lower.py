@@ -29,6 +29,7 @@ from mpnas.export.affine import Value
 from mpnas.export.emit import Emitter, Grid
 from mpnas.export.graph import IntegerGraph
 from mpnas.export.ops import Contraction, Rounding
+from mpnas.export.reorder import sorted_by_bits
 from mpnas.export.walk import PRODUCT, Side, Walker
 from mpnas.quant import IntFormat
 from mpnas.space import Assignment
@@ -43,7 +44,7 @@ def lower(
     net: Supernet, parts: Parts, assignment: Assignment, example: Any, *,
     rounding: Rounding = "single_round",
 ) -> IntegerGraph:
-    """The integer graph of the network that `assignment` describes.
+    """The integer graph of the network that `assignment` describes, its channels sorted by bits.
 
     Args:
       net, parts, assignment: As for `discretize`.
@@ -86,7 +87,7 @@ def lower_model(
     (result,) = walker.read(closed.jaxpr, closed.consts, [(emitter.input,)])
     if not isinstance(result, tuple) or len(result) != 1 or result[0].tensor == "input":
         raise walker.refusal("output that no layer computes")
-    return emitter.finished(result[0])
+    return sorted_by_bits(emitter.finished(result[0]))
 
 
 @dataclasses.dataclass(frozen=True)

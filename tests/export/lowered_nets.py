@@ -90,8 +90,8 @@ def depthwise_net():
         x = x + net.project(jax.nn.relu6(net.expand(x)))
         return net.head(mean(nnx.avg_pool(x, (2, 2), strides=(1, 1))))
 
-    return Net(call, stem=conv(3, 6), bn=norm(6), depth=conv(6, 6, feature_group_count=6), expand=conv(6, 8, 1),
-               project=conv(8, 6, 1), head=linear(6, 3))
+    return Net(call, stem=conv(3, 6), bn=norm(6), depth=conv(6, 6, feature_group_count=6),
+               expand=conv(6, 8, 1), project=conv(8, 6, 1), head=linear(6, 3))
 
 
 def concat_net():

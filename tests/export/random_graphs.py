@@ -114,7 +114,7 @@ class Drawn:
     def pool(self, kind):
         source = self.now
         window = (2, 2) if min(source.shape[:2]) > 1 else (1, 1)
-        pad = ((int(self.draw.integers(2)), 0), (0, 0))
+        pad = ((int(self.draw.integers(2)) if window[0] > 1 else 0, 0), (0, 0))
         places = [(n + sum(p) - k) // 2 + 1 for n, p, k in zip(source.shape, pad, window)]
         shape = (*places, source.shape[-1])
         if kind == "sum":

@@ -96,9 +96,9 @@ def plain(call, **layers):
 
 
 @pytest.mark.parametrize("call, words", [
-    (lambda net, x: net.head(mean(jax.nn.sigmoid(net.a(x)))), "operation 'logistic' in .*has no integer form"),
+    (lambda net, x: net.head(mean(jax.nn.sigmoid(net.a(x)))), "operation 'logistic' in .*no integer form"),
     (lambda net, x: net.head(mean(net.a(x) * net.b(x))), "operation 'mul' in "),
-    (lambda net, x: net.head(mean(net.a(x)[:, ::2] + net.b(x)[:, ::2])), "operation '(slice|gather|add)'"),
+    (lambda net, x: net.head(mean(net.a(x)[:, ::2] + net.b(x)[:, ::2])), "operation 'slice'"),
     (lambda net, x: jax.nn.softmax(net.head(mean(net.a(x) + net.b(x)))), "operation 'reduce_max'"),
 ], ids=["sigmoid", "gate", "slice", "softmax"])
 def test_an_operation_without_integers_is_named_with_its_place(call, words):
@@ -107,9 +107,9 @@ def test_an_operation_without_integers_is_named_with_its_place(call, words):
 
 
 @pytest.mark.parametrize("rules, words", [
-    ([LEARNED, Rule(match="inner", weights=(32,), activations=(8,))], "layer 'inner' keeps its weights in float"),
-    ([LEARNED, Rule(match="head", weights=(8,), activations=(32,))], "layer 'head' keeps its input in float"),
-    ([Rule(match="stem", weights=(8,), activations=(8,))], "layer 'first' keeps its weights in float"),
+    ([LEARNED, Rule(match="inner", weights=(32,), activations=(8,))], "'inner' keeps its weights in float"),
+    ([LEARNED, Rule(match="head", weights=(8,), activations=(32,))], "'head' keeps its input in float"),
+    ([Rule(match="stem", weights=(8,), activations=(8,))], "'first' keeps its weights in float"),
 ])
 def test_a_layer_in_float_is_named(rules, words):
     net = attach(dense_residual_net(), rows(8), rules)
