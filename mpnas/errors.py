@@ -48,6 +48,10 @@ class FrontFileError(MpnasError):
     """A front.json is not one: broken JSON, another schema version, or an invariant that fails."""
 
 
+class GraphError(MpnasError):
+    """An integer graph contradicts itself, or holds what integers of its width cannot; names the place."""
+
+
 class NonFiniteLossError(MpnasError):
     """A loss became NaN or infinite; carries the stage and the step at which it was seen."""
 
