@@ -29,6 +29,7 @@ from mpnas.export.affine import Value
 from mpnas.export.emit import Emitter, Grid
 from mpnas.export.graph import IntegerGraph
 from mpnas.export.ops import Contraction, Rounding
+from mpnas.export.reorder import sorted_by_bits
 from mpnas.export.walk import PRODUCT, Side, Walker
 from mpnas.quant import IntFormat
 from mpnas.space import Assignment
@@ -43,7 +44,7 @@ def lower(
     net: Supernet, parts: Parts, assignment: Assignment, example: Any, *,
     rounding: Rounding = "single_round",
 ) -> IntegerGraph:
-    """The integer graph of the network that `assignment` describes.
+    """The integer graph of the network that `assignment` describes, its channels sorted by bits.
 
     Args:
       net, parts, assignment: As for `discretize`.
@@ -86,7 +87,7 @@ def lower_model(
     (result,) = walker.read(closed.jaxpr, closed.consts, [(emitter.input,)])
     if not isinstance(result, tuple) or len(result) != 1 or result[0].tensor == "input":
         raise walker.refusal("output that no layer computes")
-    return emitter.finished(result[0])
+    return sorted_by_bits(emitter.finished(result[0]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,7 @@ class _Kernel:
 
 
 def _kernel_codes(hook: MixedProduct, kernel: Any) -> tuple[Mapping[str, Any] | None, np.ndarray]:
-    """Codes with all that says what they mean, each channel from the candidate that it picked; their scale."""
+    """Codes with what says what they mean, each channel from the candidate that it picked; their scale."""
     choice = hook.weight
     assert choice is not None
     gates, ranges, stats = hook.held("weight")
@@ -162,7 +163,7 @@ def _mark(model: nnx.Module, path: str) -> None:
         return
     held = getattr(module, hook)
     default = {HOOKS[0]: jax.lax.conv_general_dilated, HOOKS[1]: jax.lax.dot_general}[hook]
-    product = (held.product if isinstance(held, MixedProduct) else held) or default
+    product: Any = (held.product if isinstance(held, MixedProduct) else held) or default
 
     def call(lhs: Any, rhs: Any, *args: Any, **options: Any) -> Any:
         def run(lhs: Any, rhs: Any) -> Any:
@@ -179,8 +180,8 @@ def _contracted(emitter: Emitter, path: str, kernel: _Kernel, equation: Any, sid
     if kernel.numbers is None or kernel.grid is None:
         what = "weights" if kernel.numbers is None else "input"
         raise UnsupportedOperationError(
-            f"layer '{path}' keeps its {what} in float, so it has no integer form. Give it bits from 1 to 8 or "
-            "16 by a rule, for weights and for activations."
+            f"layer '{path}' keeps its {what} in float, so it has no integer form. Give it bits from 1 to 8 "
+            "or 16 by a rule, for weights and for activations."
         )
     grid = kernel.grid
     parts = [emitter.codes(value, grid, f"{path}/input") for value in side]
@@ -202,8 +203,8 @@ def _geometry(path: str, equation: Any) -> dict[str, Any]:
         rank = len(equation.invars[0].aval.shape)
         if tuple(left) != (rank - 1,) or tuple(right) != (0,) or any(map(len, batch)):
             raise UnsupportedOperationError(
-                f"layer '{path}' contracts axes {tuple(left)} with {tuple(right)}; a product has an integer form "
-                "over the last axis of its input and the first of its kernel only. Reshape around it."
+                f"layer '{path}' contracts axes {tuple(left)} with {tuple(right)}; a product has an integer "
+                "form over the last axis of its input and the first of its kernel only. Reshape around it."
             )
         return {}
     numbers, spatial = params["dimension_numbers"], len(params["window_strides"])
