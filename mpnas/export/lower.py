@@ -27,6 +27,7 @@ from flax import nnx
 from mpnas.errors import UnsupportedOperationError
 from mpnas.export.affine import Value
 from mpnas.export.emit import Emitter, Grid
+from mpnas.export.float_ops import float_ops
 from mpnas.export.graph import IntegerGraph
 from mpnas.export.ops import Contraction, Rounding
 from mpnas.export.reorder import sorted_by_bits
@@ -57,6 +58,13 @@ def lower(
         names the operation and its place.
       GraphError: an accumulator could overflow int32.
     """
+    net.space.check(assignment)
+    if found := float_ops(net.space, assignment):
+        raise UnsupportedOperationError(
+            f"{len(found)} parts of the network stay in float, so it has no integer graph: "
+            f"{', '.join(found)}. "
+            "Give layers bits from 1 to 8 or 16 by a rule, for weights and for activations."
+        )
     model = discretize(net, parts, assignment)
     return lower_model(model, {layer.path for layer in net.space.work.layers}, example, rounding=rounding)
 

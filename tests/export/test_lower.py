@@ -107,9 +107,9 @@ def test_an_operation_without_integers_is_named_with_its_place(call, words):
 
 
 @pytest.mark.parametrize("rules, words", [
-    ([LEARNED, Rule(match="inner", weights=(32,), activations=(8,))], "'inner' keeps its weights in float"),
-    ([LEARNED, Rule(match="head", weights=(8,), activations=(32,))], "'head' keeps its input in float"),
-    ([Rule(match="stem", weights=(8,), activations=(8,))], "'first' keeps its weights in float"),
+    ([LEARNED, Rule(match="inner", weights=(32,), activations=(8,))], r"1 parts .*: inner \(weights in "),
+    ([LEARNED, Rule(match="head", weights=(8,), activations=(32,))], r"head \(input in float\)"),
+    ([Rule(match="stem", weights=(8,), activations=(8,))], r"first \(weights and input in .*, head "),
 ])
 def test_a_layer_in_float_is_named(rules, words):
     net = attach(dense_residual_net(), rows(8), rules)
