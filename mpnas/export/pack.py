@@ -13,7 +13,8 @@ length that the cost of memory says** (`mpnas.cost.WeightBytes`): it is the bit 
 
 A scale is the float32 step of the kernel; where a normalisation is folded in it is, per channel, the int32
 multiplier of the requantisation that reads the accumulator, which is what execution multiplies with.
-Channels that share a scale and could have more widths than they do leave zeros in what is counted.
+Channels that share a scale and could have more widths than they do leave zeros in what is counted; so do
+scales whose product with that of the input is not the accumulator's, which stands below instead.
 
 **The graph section is not counted.** It holds structure and names, and the constants of execution that
 the weights do not determine in every bit: shifts, offsets finer than a step, bounds, further
@@ -58,7 +59,7 @@ from mpnas.export.ops import (
     Requantise,
     Reshape,
 )
-from mpnas.export.storage import WIDTHS, Shelf, Storage, check_fits, kernels_of, own_storage
+from mpnas.export.storage import WIDTHS, Shelf, Storage, fitted, kernels_of, own_storage
 
 KINDS: tuple[type[Op], ...] = (Quantise, Contraction, Requantise, Add, Concat, Pool, Reshape, Dequantise)
 TENSOR_KINDS = ("real", "code", "sum")
@@ -102,8 +103,7 @@ def pack(graph: IntegerGraph, storage: Storage | None = None) -> Packed:
                 f"tensor '{tensor.name}' has shape {tensor.shape}; a packed file holds tensors of at most "
                 f"{RANK} axes, none of them empty."
             )
-    check_fits(storage, kernels_of(graph)[0])
-    writer = _Writer(graph, storage)
+    writer = _Writer(graph, fitted(storage, kernels_of(graph)[0]))
     weights, structure = writer.weights(), writer.structure()
     return Packed(
         sealed(Sections(structure, weights.done(), weights.bits)), weights.bits, 8 * len(structure)

@@ -202,20 +202,31 @@ def _in_float(path: str, what: str) -> PackError:
     )
 
 
-def check_fits(storage: Storage, found: Mapping[str, Contraction]) -> None:
-    """Whether the kernels of a graph, by layer, are those that the storage describes.
+def fitted(storage: Storage, kernels: Mapping[str, Contraction]) -> Storage:
+    """The storage with its channels in the order in which the kernels of a graph have them.
+
+    Lowering sorts channels by width, and those of equal width keep their order; so the n-th channel of a
+    width is the n-th of the assignment. Where layers share an order that may be another one of the same
+    width, which changes no length.
 
     Raises:
       PackError: another layer, number of channels or width; names the layer.
     """
-    if odd := sorted(found.keys() ^ storage.layers.keys()):
-        where = "the graph" if odd[0] in found else "the assignment"
+    if odd := sorted(kernels.keys() ^ storage.layers.keys()):
+        where = "the graph" if odd[0] in kernels else "the assignment"
         raise PackError(f"layer '{odd[0]}' is in {where} only: the assignment is of another network.")
-    for path, op in found.items():
-        shelf = storage.layers[path]
-        if len(shelf.decision) != op.out_channels or np.any(shelf.channel_bits != op.bits):
-            raise PackError(
-                f"the kernel of layer '{path}' has {op.out_channels} channels of "
-                f"{sorted(set(op.bits.tolist()))} bits, the assignment {len(shelf.decision)} of "
-                f"{sorted(set(shelf.channel_bits.tolist()))}: it is of another network."
-            )
+    layers = {path: _in_order(shelf, kernels[path]) for path, shelf in storage.layers.items()}
+    return dataclasses.replace(storage, layers=layers)
+
+
+def _in_order(shelf: Shelf, op: Contraction) -> Shelf:
+    given, wanted = shelf.channel_bits, op.bits
+    if sorted(given.tolist()) != sorted(wanted.tolist()):
+        raise PackError(
+            f"the kernel of layer '{shelf.site}' has {op.out_channels} channels of "
+            f"{sorted(set(wanted.tolist()))} bits, the assignment {len(given)} of "
+            f"{sorted(set(given.tolist()))}: it is of another network."
+        )
+    place = np.zeros(len(given), np.int64)
+    place[np.argsort(wanted, kind="stable")] = np.argsort(given, kind="stable")
+    return dataclasses.replace(shelf, decision=shelf.decision[place], slot=shelf.slot[place])
