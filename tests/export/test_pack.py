@@ -27,13 +27,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cost"))
 from cost_spaces import chain, random_assignment, residual, separable, space_of  # noqa: E402
 
 ALL = (0, 1, 2, 3, 4, 5, 6, 7, 8)
+FREE = {"match": "*", "weights": ALL, "granularity": "channel"}
 RULES = {
     "layer": Rule(match="*", weights=ALL[1:], activations=(2, 4, 8, 16), granularity="layer", scale="layer"),
     "layer, scale by channel": Rule(match="*", weights=ALL[1:], activations=(4, 8), granularity="layer"),
-    "channel": Rule(match="*", weights=ALL, activations=(1, 4, 8), granularity="channel", scale="channel"),
-    "channel, one scale": Rule(match="*", weights=ALL, activations=(8,), granularity="channel", scale="layer"),
+    "channel": Rule(activations=(1, 4, 8), scale="channel", **FREE),
+    "channel, one scale": Rule(activations=(8,), scale="layer", **FREE),
     "subgroup": Rule(match="*", weights=(0, 3, 16), activations=(4, 8), granularity=2, scale=2),
-    "channel, scale by subgroup": Rule(match="*", weights=ALL, activations=(8,), granularity="channel", scale=3),
+    "channel, scale by subgroup": Rule(activations=(8,), scale=3, **FREE),
 }
 
 
@@ -113,7 +114,8 @@ def test_a_small_file_holds_the_bits_that_are_written_by_hand():
     codes = "10" + "01" + "001" + "110"  # 1, -2 in 2 bits; -4, 3 in 3 bits
     act = "0001" + half
     assert packed.weight_bits == 8 + 64 + 64 + 10 + 36
-    assert bit_text(opened(packed.data).weights, packed.weight_bits) == widths + half + four + biases + codes + act
+    expected = widths + half + four + biases + codes + act
+    assert bit_text(opened(packed.data).weights, packed.weight_bits) == expected
     assert_same(unpack(packed.data), dense())
 
 
@@ -147,8 +149,8 @@ def test_a_kernel_that_is_called_twice_is_stored_once():
 
 def test_scales_that_float32_cannot_hold_stand_in_the_graph_section():
     graph = dense()
-    tensors = dict(graph.tensors) | {"s": dataclasses.replace(graph.tensors["s"], scale=np.array([0.1, 1 / 3]))}
-    odd = dataclasses.replace(graph, tensors=tensors)
+    thirds = dataclasses.replace(graph.tensors["s"], scale=np.array([0.1, 1 / 3]))
+    odd = dataclasses.replace(graph, tensors=dict(graph.tensors) | {"s": thirds})
     assert pack(odd).weight_bits == pack(graph).weight_bits
     assert pack(odd).graph_bits > pack(graph).graph_bits
     assert_same(unpack(pack(odd).data), odd)
@@ -196,13 +198,13 @@ def test_changed_bytes_are_noticed():
 
 
 def test_what_contradicts_itself_behind_right_checksums_is_refused():
-    """1,000 files changed behind their header and sealed again: some graph, or the error, and nothing else."""
+    """1,000 files changed behind their header and sealed again: some graph, or the error."""
     draw, refused = np.random.default_rng(1), 0
     files = [pack(random_graph(seed)).data for seed in range(3, 13)]
     for k in range(1000):
         data = bytearray(files[k % len(files)])
         for place in draw.integers(LENGTH, len(data), draw.integers(1, 4)):
-            data[place] = int(draw.integers(256)) if draw.integers(2) else data[place] ^ 1 << int(draw.integers(8))
+            data[place] ^= int(draw.integers(1, 256)) if draw.integers(2) else 1 << int(draw.integers(8))
         try:
             assert isinstance(unpack(resealed(data)), IntegerGraph)
         except PackError as error:

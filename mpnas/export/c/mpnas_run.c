@@ -1,6 +1,6 @@
-/* mpnas_run FILE: runs a packed network on float32 inputs from standard input, one after the other.
+/* mpnas_run FILE [all]: runs a packed network on float32 inputs from standard input, one after the other.
  *
- * Prints two lines for each: the integers that the last operation reads, and the outputs in full.
+ * Prints a line for each: its outputs in full. With `all` a line for each operation: what it gave.
  */
 
 #include "mpnas_packed.h"
@@ -28,13 +28,23 @@ static void *whole_file(const char *name, size_t *size) {
     return data;
 }
 
+static void print(const mpnas_tensor *t) {
+    for (size_t k = 0; k < t->count; k++) {
+        if (t->kind == MPNAS_REAL)
+            printf("%.9g ", (double)t->data.reals[k]);
+        else
+            printf("%ld ", (long)t->data.integers[k]);
+    }
+    putchar('\n');
+}
+
 int main(int count, char **words) {
     size_t size = 0, room = 1 << 16;
-    void *file = count == 2 ? whole_file(words[1], &size) : NULL, *arena = NULL;
+    void *file = count >= 2 ? whole_file(words[1], &size) : NULL, *arena = NULL;
     mpnas_net net;
     mpnas_status status = MPNAS_ARENA;
     if (file == NULL) {
-        fprintf(stderr, "mpnas_run FILE < inputs: %s\n", count == 2 ? "the file cannot be read" : "name one file");
+        fprintf(stderr, "mpnas_run FILE [all] < inputs: %s\n", count >= 2 ? "the file cannot be read" : "name one file");
         return 2;
     }
     while (status == MPNAS_ARENA && room <= (size_t)1 << 30) {
@@ -44,15 +54,11 @@ int main(int count, char **words) {
     }
     if (status == MPNAS_OK) {
         const mpnas_tensor *in = &net.tensor[net.input], *out = &net.tensor[net.output];
-        const mpnas_tensor *last = net.ops ? &net.tensor[net.op[net.ops - 1].input[0]] : in;
         float *x = malloc(in->count * sizeof *x), *y = malloc(out->count * sizeof *y);
         while (x && y && status == MPNAS_OK && fread(x, sizeof *x, in->count, stdin) == in->count) {
             status = mpnas_run(&net, x, y);
-            for (size_t k = 0; k < last->count && last->kind != MPNAS_REAL; k++)
-                printf("%ld ", (long)last->data.integers[k]);
-            putchar('\n');
-            for (size_t k = 0; k < out->count; k++) printf("%.9g ", (double)y[k]);
-            putchar('\n');
+            for (uint32_t k = 0; count > 2 && k < net.ops; k++) print(&net.tensor[net.op[k].output]);
+            if (count == 2) print(out);
         }
         free(x);
         free(y);
