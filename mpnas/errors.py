@@ -52,6 +52,10 @@ class GraphError(MpnasError):
     """An integer graph contradicts itself, or holds what integers of its width cannot; names the place."""
 
 
+class PackError(MpnasError):
+    """A packed file is truncated, foreign, newer or damaged, or a graph has no place in one."""
+
+
 class NonFiniteLossError(MpnasError):
     """A loss became NaN or infinite; carries the stage and the step at which it was seen."""
 

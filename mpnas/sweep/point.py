@@ -100,6 +100,43 @@ def measure_point(folder: Path, front: Mapping[str, Any], point_id: str, part: P
       FrontFileError: no such point, no checkpoint in the run folder, or a front of another run.
       CheckpointError: the checkpoint cannot be read, or is of another network.
     """
+    found = rebuilt_point(folder, front, point_id)
+    bench, net, gates = found.bench, found.net, dict[str, Any]()
+    if found.assignment is not None:
+        gates = one_hot_gates(net, found.assignment)
+        costs = measure(bench.costs, net.space, found.assignment)
+    else:
+        costs = measure_priced(bench.costs, net.space, net.space.uniform(None))
+    measured = accuracy(net, found.parts, gates, bench.data, part)
+    return Measured(found.point, costs, part, METRIC_OF.get(part), measured)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rebuilt:
+    """The network of a point.
+
+    Attributes:
+      point: As in the front.
+      bench: Data and networks of its run.
+      net: The attached network; the plain one for the float reference.
+      parts: Its trained arrays.
+      assignment: Its bits; None for the float reference.
+    """
+
+    point: Point
+    bench: Bench
+    net: Supernet
+    parts: Parts
+    assignment: Assignment | None
+
+
+def rebuilt_point(folder: Path, front: Mapping[str, Any], point_id: str) -> Rebuilt:
+    """The network of a point from its checkpoint and assignment.
+
+    Raises:
+      FrontFileError: no such point, no checkpoint in the run folder, or a front of another run.
+      CheckpointError: the checkpoint cannot be read, or is of another network.
+    """
     plan = plan_of_front(folder, front)
     point, bench = point_of(front, point_id), bench_of(plan)
     if "checkpoint" not in point["artifacts"]:
@@ -108,18 +145,11 @@ def measure_point(folder: Path, front: Mapping[str, Any], point_id: str, part: P
         )
     home = inside(folder, point["artifacts"]["checkpoint"])
     _, arrays, _ = load(home)
-    net: Supernet = bench.net
-    gates: dict[str, Any] = {}
+    net, assignment = bench.plain, None
     if point["assignment"]:
-        assignment = Assignment.from_json(point["assignment"])
+        net, assignment = bench.net, Assignment.from_json(point["assignment"])
         net.space.check(assignment)
-        gates = one_hot_gates(net, assignment)
-        costs = measure(bench.costs, net.space, assignment)
-    else:
-        net = bench.plain
-        costs = measure_priced(bench.costs, net.space, net.space.uniform(None))
-    found = accuracy(net, filled(net.parts, arrays, home), gates, bench.data, part)
-    return Measured(point, costs, part, METRIC_OF.get(part), found)
+    return Rebuilt(point, bench, net, filled(net.parts, arrays, home), assignment)
 
 
 @dataclasses.dataclass(frozen=True)
