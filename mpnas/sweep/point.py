@@ -14,8 +14,8 @@ from mpnas.cost import measure, measure_priced
 from mpnas.errors import ConfigError, FrontFileError
 from mpnas.pareto.artifacts import inside
 from mpnas.space import Assignment
-from mpnas.supernet import Supernet, attach
-from mpnas.sweep.bench import bench_of
+from mpnas.supernet import Parts, Supernet, attach
+from mpnas.sweep.bench import Bench, bench_of
 from mpnas.sweep.config import Experiment
 from mpnas.sweep.named import data_of, load_weights, model_of
 from mpnas.sweep.plan import Plan, load_plan
