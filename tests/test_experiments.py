@@ -53,6 +53,23 @@ def test_resnet8_result_keeps_what_its_readme_claims():
     assert result["minutes"] <= 30
 
 
+def test_retrainings_of_one_assignment_are_compared_with_all_four_ways_and_two_seeds():
+    result = json.loads((ROOT / "experiments/retrain_resnet8/result.json").read_text())
+    readme = (ROOT / "experiments/retrain_resnet8/README.md").read_text()
+    rows = {(row["assignment"], row["variant"]): row for row in result["rows"] if row["augmented"]}
+    assert set(rows) == {(a, v) for a in ("sensitivity", "random")
+                         for v in ("plain", "distillation", "bins", "both")}
+    for row in result["rows"]:
+        found = np.array(row["test_accuracy"])
+        assert len(found) == len(row["seeds"]) == 2
+        shown = f"| {row['variant']} | 2 | {100 * found.mean():.2f} ± {100 * found.std(ddof=1):.2f} |"
+        assert f"| {row['assignment']} | {'yes' if row['augmented'] else 'no'} {shown}" in readme
+        if row["variant"] != "plain" and row["augmented"]:
+            gains = found - np.array(rows[row["assignment"], "plain"]["test_accuracy"])
+            assert row["gain"]["mean"] == pytest.approx(gains.mean(), abs=1e-4)
+            assert row["gain"]["stderr"] == pytest.approx(gains.std(ddof=1) / 2**0.5, abs=1e-4)
+
+
 def test_regrets_that_are_committed_are_within_the_bar_and_better_than_random():
     result = json.loads((ROOT / "experiments/regret/result.json").read_text())
     rows = {row["controller"]: row for row in result["rows"]}
