@@ -204,7 +204,12 @@ class Emitter:
             max(float(np.abs(end).max(initial=0)) for end in v.interval(self.bounds[value.tensor]))
             for v in (value, free)
         )
-        return max(share * reach for share, reach in zip((1.0, 0.501), reaches))
+        reach = max(share * reach for share, reach in zip((1.0, 0.501), reaches))
+        if self.rounding in ("double_round", "shift"):
+            # These shift all channels to the left alike, before they rescale each.
+            largest = max(float(np.abs(end).max(initial=0)) for end in self.bounds[value.tensor])
+            reach = max(reach, 2 * largest * float(np.abs(value.scale).max(initial=0)))
+        return reach
 
     def _shaped(self, value: Value) -> Value:
         """The value with its view carried out."""

@@ -143,11 +143,11 @@ def calibrated(model, x, rule):
 
 
 def random_assignment(net, seed):
-    """Unsorted bits for every channel, some of them removed, at least one left in each group."""
+    """Unsorted bits for every channel; of every group the last one is removed, and the first stays."""
     draw = np.random.default_rng(seed)
     point = {s: draw.integers(0, len(c.bits), c.decisions) for s, c in net.space.choices.items()}
     for site in net.space.remover.values():
-        point[site][0] = max(point[site][0], 1)
+        point[site][-1], point[site][0] = 0, max(point[site][0], 1)
     return net.space.from_indices(point)
 
 

@@ -26,7 +26,7 @@ from lowered_nets import (
 )
 
 from mpnas.errors import GraphError, UnsupportedOperationError
-from mpnas.export import compiled, integer
+from mpnas.export import Requantise, compiled, integer
 from mpnas.export.lower import lower
 from mpnas.models import MLP, DigitsCNN
 from mpnas.space import Rule
@@ -88,6 +88,36 @@ def test_learned_steps_are_simulated_up_to_the_edges_between_codes(build, inputs
     assert np.mean(apart) < 5e-3
     assert np.mean(found.argmax(axis=1) != expected.argmax(axis=1)) <= 1e-3
     np.testing.assert_array_equal(integer.execute(graph, x[:20]), found[:20])
+
+
+def chain_net():
+    return Net(lambda net, x: net.head(jax.nn.relu(net.stem(x))), stem=linear(4, 8), head=linear(8, 3))
+
+
+@pytest.mark.parametrize("kind, rule", [
+    ("dyadic_half_up", LEARNED), ("double_round", LEARNED), ("shift", POWERS),
+])
+def test_other_roundings_stay_near(kind, rule):
+    """They put biases into whole steps of accumulators, which low bits make coarse, or move ties."""
+    # A shift cannot turn a sign.
+    model = chain_net() if kind == "shift" else dense_residual_net()
+    net, parts = calibrated(model, rows(64), rule)
+    assignment, x = random_assignment(net, 3), rows(COUNT, seed=5)
+    graph = lower(net, parts, assignment, rows(1), rounding=kind)
+    assert {op.rounding for op in graph.ops if isinstance(op, Requantise)} == {kind}
+    expected = simulated(net, parts, assignment, x)
+    found = np.asarray(compiled.compiled(graph)(x))
+    apart = np.abs(found - expected).max(axis=1) > 1e-5 * np.abs(expected).max()
+    print(f"{kind}: {apart.sum()} of {len(x)} inputs differ, at most by {np.abs(found - expected).max():g}")
+    assert np.mean(np.abs(found - expected)) < 0.05 * expected.std()
+    assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.95
+    np.testing.assert_array_equal(integer.execute(graph, x[:20]), found[:20])
+
+
+def test_shifts_need_powers_of_two():
+    net, parts = calibrated(dense_residual_net(), rows(64), LEARNED)
+    with pytest.raises(UnsupportedOperationError, match="which shift cannot express"):
+        lower(net, parts, net.space.uniform(8), rows(1), rounding="shift")
 
 
 def plain(call, **layers):
