@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from flax import nnx
 from lowered_nets import calibrated, random_assignment
+from mlperf_tiny import Importer
 from packed_graphs import assert_same, resealed
 from random_graphs import random_graph
 
 import mpnas.export
 from mpnas.cost import WeightBytes, exact_cost
+from mpnas.data.cifar10 import decode
 from mpnas.errors import PackError
 from mpnas.export.container import LENGTH
 from mpnas.export.integer import every_tensor
@@ -77,16 +79,18 @@ def test_c_computes_what_numpy_computes_on_random_graphs(program, tmp_path):
     assert count > 110 and len(outputs) > 120
 
 
-RULE = Rule(match="*", weights=(0, 1, 2, 3, 4, 8), activations=(2, 4, 8), granularity="channel")
+LOW = Rule(match="*", weights=(0, 1, 2, 3, 4, 8), activations=(2, 4, 8), granularity="channel")
+HIGH = Rule(match="*", weights=(0, 4, 5, 7, 8), activations=(8,), granularity="channel")
 
 
-@pytest.mark.parametrize("make, shape, inputs", [
-    (DigitsCNN, (8, 8, 1), 200), pytest.param(ResNet8, (32, 32, 3), 12, marks=pytest.mark.slow),
+@pytest.mark.parametrize("make, rule, shape, inputs", [
+    (DigitsCNN, LOW, (8, 8, 1), 200),
+    pytest.param(ResNet8, HIGH, (32, 32, 3), 12, marks=pytest.mark.slow),
 ], ids=["digits_cnn", "resnet8"])
-def test_c_runs_a_lowered_network_as_long_as_its_cost(program, tmp_path, make, shape, inputs):
+def test_c_runs_a_lowered_network_as_long_as_its_cost(program, tmp_path, make, rule, shape, inputs):
     draw = np.random.default_rng(4)
     x = draw.normal(size=(inputs, *shape)).astype(np.float32)
-    net, parts = calibrated(make(rngs=nnx.Rngs(0)), jnp.asarray(x[:16]), RULE)
+    net, parts = calibrated(make(rngs=nnx.Rngs(0)), jnp.asarray(x[:16]), rule)
     assignment = random_assignment(net, 4)
     graph = lower(net, parts, assignment, x[:1])
     packed = pack(graph, storage_of(net.space, assignment))
@@ -94,6 +98,15 @@ def test_c_runs_a_lowered_network_as_long_as_its_cost(program, tmp_path, make, s
     outputs = assert_agrees(program, tmp_path / "net", graph, packed.data, x)
     assert len({row.tobytes() for row in outputs}) > inputs // 2
     assert_same(unpack(packed.data), graph)
+
+
+def test_c_runs_the_resnet8_of_mlperf_tiny(program, tmp_path, data_folder):
+    """A network that nobody here made, with TFLite's rounding, on real images."""
+    graph = Importer(data_folder / "mlperf_tiny/resnet8.npz").graph()
+    with np.load(data_folder / "cifar10.npz", allow_pickle=False) as archive:
+        x = decode(archive["test_images_delta"][:, :20]).astype(np.float32)
+    outputs = assert_agrees(program, tmp_path / "net", graph, pack(graph).data, x)
+    assert len(set(outputs.argmax(axis=1))) > 5
 
 
 @pytest.mark.parametrize("change, words", [

@@ -44,7 +44,8 @@ int main(int count, char **words) {
     mpnas_net net;
     mpnas_status status = MPNAS_ARENA;
     if (file == NULL) {
-        fprintf(stderr, "mpnas_run FILE [all] < inputs: %s\n", count >= 2 ? "the file cannot be read" : "name one file");
+        fprintf(stderr, "mpnas_run FILE [all] < inputs: %s\n",
+                count >= 2 ? "the file cannot be read" : "name one file");
         return 2;
     }
     while (status == MPNAS_ARENA && room <= (size_t)1 << 30) {
