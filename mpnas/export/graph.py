@@ -163,6 +163,10 @@ def _check(op: Op, tensors: Mapping[str, Tensor]) -> None:
         raise GraphError(
             f"{type(op).__name__} '{op.name}' gives shape {expected}, but '{out.name}' has {out.shape}."
         )
+    if isinstance(op, Quantise):
+        ends = [end for end in (op.low, op.high) if end is not None]
+        if any(not out.code_range[0] <= end <= out.code_range[1] for end in ends):
+            raise GraphError(f"quantisation '{op.name}' has bounds beyond the range of '{out.name}'.")
     if isinstance(op, Requantise):
         for name in ("multiplier", "shift", "offset", "low", "high"):
             _check_vector(f"the {name} of requantisation '{op.name}'", getattr(op, name), out.channels)

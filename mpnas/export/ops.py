@@ -25,11 +25,17 @@ class Quantise:
 
     A midrise output rounds `x / step - 1/2`, with the step twice its scale. What the range of codes
     cannot hold is clipped before the division, as `mpnas.quant.fake_quantize` does.
+
+    Attributes:
+      name, input, output: Its own name, unique in the graph, and its tensors.
+      low, high: Bounds of the code, within the range of the output; None for that range.
     """
 
     name: str
     input: str
     output: str
+    low: int | None = None
+    high: int | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
