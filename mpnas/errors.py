@@ -52,6 +52,10 @@ class GraphError(MpnasError):
     """An integer graph contradicts itself, or holds what integers of its width cannot; names the place."""
 
 
+class ExportError(MpnasError):
+    """An exported file cannot be read, or does not compute what the network computes."""
+
+
 class NonFiniteLossError(MpnasError):
     """A loss became NaN or infinite; carries the stage and the step at which it was seen."""
 

@@ -1,0 +1,92 @@
+"""Folding: a contraction and the requantisation after it as one real kernel and one real bias.
+
+Runtimes of floats with quantised edges (QDQ) write `round(factor * (accumulator + bias) + term)` as
+a convolution whose kernel has the step `factor * step out / step in`. This finds that step, keeping the
+integers of the kernel as they are.
+"""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+
+from mpnas.export.graph import IntegerGraph, Tensor
+from mpnas.export.ops import Contraction, Requantise
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Affine:
+    """`factor * q + term`, float64 `(1,)` or `(channels,)`."""
+
+    factor: np.ndarray
+    term: np.ndarray
+
+
+def step_of(tensor: Tensor) -> np.ndarray:
+    """Real size of one code, or of one integer of a sum: `(1,)` or `(channels,)`."""
+    return tensor.scale * (2 if tensor.midrise else 1)
+
+
+def affine_of(op: Requantise) -> Affine:
+    """What a requantisation computes before it rounds, adds its zero point and clips."""
+    shift = op.shift + (31 if op.rounding == "double_round" else 0)
+    factor = np.ldexp(op.multiplier.astype(np.float64), op.left_shift - shift)
+    return Affine(factor, np.ldexp(op.offset.astype(np.float64), -shift) - factor * op.zero_in)
+
+
+def folds(graph: IntegerGraph) -> dict[str, Requantise]:
+    """Name of a contraction -> the requantisation that alone reads it."""
+    readers = Counter(name for op in graph.ops for name in op.inputs)
+    readers[graph.output] += 1
+    after = {op.input: op for op in graph.ops if isinstance(op, Requantise) and readers[op.input] == 1}
+    return {op.name: after[op.output] for op in graph.contractions if op.output in after}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kernel:
+    """A contraction in real numbers: its integers, what one of them means, and a bias.
+
+    Attributes:
+      codes: Stored integers, int64 `(out, in / groups, *window)`; where `half` is 0, levels.
+      step: Real size of one, float64 `(out,)`; negative where the factor of a normalisation is.
+      half: What is added to a code of a midrise channel before it is multiplied by the step, 0.5 or 0.
+      bias: float64 `(out,)`, real.
+    """
+
+    codes: np.ndarray
+    step: np.ndarray
+    half: np.ndarray
+    bias: np.ndarray
+
+
+def kernel_of(op: Contraction, source: Tensor, target: Tensor, after: Requantise | None) -> Kernel:
+    """The kernel whose products with reals are the reals of `target`, before rounding.
+
+    Args:
+      op: The contraction; a grouped product with a matrix becomes one with zeros between groups.
+      source: What it reads.
+      target: What `after` writes, or the contraction itself if `after` is None.
+      after: The requantisation to fold in.
+    """
+    out = op.out_channels
+    affine = Affine(np.ones(1), np.zeros(1)) if after is None else affine_of(after)
+    factor, term = (np.broadcast_to(row, (out,)) for row in (affine.factor, affine.term))
+    if target.kind == "sum":
+        term = term + (0 if after is None else after.zero_out) - target.zero_point
+    codes = np.where(op.midrise, op.codes, op.codes.astype(np.int64) - op.zero_point)
+    # A channel that counts for nothing keeps a step that divides: its codes become zeros.
+    codes, half = np.where(factor == 0, 0, codes), np.where(op.midrise & (factor != 0), 0.5, 0.0)
+    step = np.where(factor == 0, 1.0, factor) * step_of(target) / source.scale
+    bias = step_of(target) * (factor * op.bias + term)
+    return Kernel(_channels_first(op, codes), np.where(op.midrise, 2, 1) * step, half, np.broadcast_to(bias, (out,)))
+
+
+def _channels_first(op: Contraction, codes: np.ndarray) -> np.ndarray:
+    """`(out, in / groups, *window)`."""
+    if not op.strides and op.groups > 1:
+        inner, out = codes.shape
+        spread = np.zeros((op.groups, inner, op.groups, out // op.groups), np.int64)
+        for group in range(op.groups):
+            spread[group, :, group] = codes.reshape(inner, op.groups, -1)[:, group]
+        codes = spread.reshape(inner * op.groups, out)
+    return np.moveaxis(codes, (-1, -2), (0, 1))
