@@ -13,6 +13,8 @@ import numpy as np
 from mpnas.export.graph import IntegerGraph, Tensor
 from mpnas.export.ops import Contraction, Requantise
 
+WITHOUT_VNNI = 64  # 2 * 255 * 64 is the largest sum of two products that 16 bits hold
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Affine:
@@ -79,6 +81,45 @@ def kernel_of(op: Contraction, source: Tensor, target: Tensor, after: Requantise
     step = np.where(factor == 0, 1.0, factor) * step_of(target) / source.scale
     bias = step_of(target) * (factor * op.bias + term)
     return Kernel(_channels_first(op, codes), np.where(op.midrise, 2, 1) * step, half, np.broadcast_to(bias, (out,)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Held:
+    """A kernel in one type of array.
+
+    Attributes:
+      codes: Levels, int64 `(out, in / groups, *window)`; with the zero point added the type holds them.
+      step: Real size of one, > 0, float64 `(out,)`.
+      dtype: int8, uint8 or int16.
+      zero_point: Of all channels.
+    """
+
+    codes: np.ndarray
+    step: np.ndarray
+    dtype: type
+    zero_point: int
+
+
+def whole_numbers(kernel: Kernel) -> Held:
+    """The kernel in the type that integer products take: bytes if they hold it, else 16 bits.
+
+    Beyond 7 bits the bytes are unsigned. Processors without VNNI instructions add two products of an
+    unsigned and a signed byte in 16 bits and saturate, so that 2 * 255 * 127 is too much.
+
+    Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.
+    """
+    column = (-1, *[1] * (kernel.codes.ndim - 1))
+    whole = kernel.half != 0
+    levels = np.where(whole.reshape(column), 2 * kernel.codes + 1, kernel.codes)
+    step = np.where(whole, kernel.step / 2, kernel.step)
+    levels = levels * np.where(step < 0, -1, 1).reshape(column)  # most runtimes want steps above 0
+    low, high = int(levels.min(initial=0)), int(levels.max(initial=0))
+    if max(-low, high) <= WITHOUT_VNNI:
+        return Held(levels, np.abs(step), np.int8, 0)
+    for zero in (128, 127):
+        if low + zero >= 0 and high + zero <= 255:
+            return Held(levels, np.abs(step), np.uint8, zero)
+    return Held(levels, np.abs(step), np.int16, 0)
 
 
 def _channels_first(op: Contraction, codes: np.ndarray) -> np.ndarray:
