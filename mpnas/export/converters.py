@@ -64,7 +64,8 @@ def csv_of_bits(sites: Sites, assignment: Decisions) -> str:
         total = sum(count.values())
         mean = sum(bits * n for bits, n in count.items()) / total if total else None
         cells = [site, known["kind"], decision["granularity"], known["decisions"], known["parameters"],
-                 known["macs"], bits_text(decision), mean, *(count[bits] if total else None for bits in widths)]
+                 known["macs"], bits_text(decision), mean]
+        cells += [count[bits] if total else None for bits in widths]
         writer.writerow([safe_cell(cell) for cell in cells])
     return out.getvalue()
 
@@ -93,7 +94,8 @@ class QwixRules:
             f"    qwix.QuantizationRule({', '.join(f'{k}={ascii(v)}' for k, v in rule.items())}),\n"
             for rule in self.rules
         )
-        return f'"""Quantization rules, the first that matches counts."""\n\n{notes}import qwix\n\nRULES = [\n{rules}]\n'
+        heading = '"""Quantization rules, the first that matches counts."""'
+        return f"{heading}\n\n{notes}import qwix\n\nRULES = [\n{rules}]\n"
 
 
 def write_qwix(sites: Sites, assignment: Decisions, path: Path) -> QwixRules:
@@ -148,7 +150,8 @@ def _qtype(site: str, count: Mapping[int, int], notes: list[str]) -> str | None:
     if not kept:
         return None
     if kept[0] != kept[-1]:
-        notes.append(f"'{site}' has channels of {_listed(kept)} bits; qwix has one type per array: {kept[-1]} bits.")
+        widths = _listed(kept)
+        notes.append(f"'{site}' has channels of {widths} bits; qwix has one type per array: {kept[-1]} bits.")
     if kept[-1] > QWIX_WIDEST:
         if kept[-1] < 32:
             notes.append(f"'{site}' has {kept[-1]} bits, which qwix has no integer for: it stays in float.")

@@ -80,7 +80,8 @@ def kernel_of(op: Contraction, source: Tensor, target: Tensor, after: Requantise
     codes, half = np.where(factor == 0, 0, codes), np.where(op.midrise & (factor != 0), 0.5, 0.0)
     step = np.where(factor == 0, 1.0, factor) * step_of(target) / source.scale
     bias = step_of(target) * (factor * op.bias + term)
-    return Kernel(_channels_first(op, codes), np.where(op.midrise, 2, 1) * step, half, np.broadcast_to(bias, (out,)))
+    step = np.where(op.midrise, 2, 1) * step
+    return Kernel(_channels_first(op, codes), step, half, np.broadcast_to(bias, (out,)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -71,7 +71,8 @@ def read_stablehlo(path: Path) -> Callable[[Any], np.ndarray]:
         module = exported.mlir_module()
     except Exception as error:  # the flatbuffer reader raises struct.error, IndexError, AssertionError, ...
         raise ExportError(
-            f"{path.name} is no StableHLO file of jax.export that this version reads: {error}. Export it again."
+            f"{path.name} is no StableHLO file of jax.export that this version reads: {error}. "
+            "Export it again."
         ) from error
     if not module or jax.default_backend() not in _here(exported.platforms):
         raise ExportError(

@@ -102,7 +102,8 @@ def test_rules_are_written_as_json_or_as_python(tmp_path):
 def test_a_name_cannot_smuggle_code_into_the_python_rules(tmp_path):
     name = "x'\nimport os\n'''"
     sites = {f"{name}/kernel": site("weight", [name])}
-    write_qwix(sites, {f"{name}/kernel": {"granularity": "channel", "rle": [[1, 1], [4, 1]]}}, tmp_path / "r.py")
+    assignment = {f"{name}/kernel": {"granularity": "channel", "rle": [[1, 1], [4, 1]]}}
+    write_qwix(sites, assignment, tmp_path / "r.py")
     text = (tmp_path / "r.py").read_text()
     assert not any(line.startswith("import os") for line in text.splitlines())
     compile(text, "r.py", "exec")

@@ -23,8 +23,8 @@ def write_onnx(
     Args:
       graph: What to write.
       path: Of the file; its folder exists.
-      storage: `int8` for kernels in bytes, which onnxruntime runs as integer convolutions; `packed` for each
-        output channel in the narrowest of 2, 4, 8 and 16 bits that holds it, which runs in float.
+      storage: `int8` for kernels in bytes, which onnxruntime runs as integer convolutions; `packed` for
+        each output channel in the narrowest of 2, 4, 8 and 16 bits that holds it, which runs in float.
       slack: How far, in steps of a code, the rounding of a bias may move a result so that onnxruntime can fuse
         the convolution with what is around it. 0.5 lets everything fuse that can; of `int8` only.
 
@@ -61,7 +61,8 @@ def run_onnx(path: Path, x: Float[np.ndarray, "batch ..."], *, batch: int = 500)
 def onnx_model(graph: IntegerGraph, *, storage: Storage = "int8", slack: float = SLACK) -> onnx.ModelProto:
     """The ONNX model of an integer graph; as `write_onnx`."""
     if storage not in get_args(Storage):
-        raise ExportError(f"there is no storage '{storage}' in ONNX; use one of {', '.join(get_args(Storage))}.")
+        known = ", ".join(get_args(Storage))
+        raise ExportError(f"there is no storage '{storage}' in ONNX; use one of {known}.")
     if graph.float_ops:
         raise UnsupportedOperationError(
             f"'{graph.float_ops[0]}' stays in float, which this file cannot hold. Use the format stablehlo."

@@ -71,14 +71,14 @@ def _pool(writer: Writer, op: Pool) -> None:
     source, out = writer.tensors[op.input], writer.tensors[op.output]
     if any(max(pad) >= size for pad, size in zip(op.padding, op.window, strict=True)):
         raise UnsupportedOperationError(
-            f"pool '{op.name}' pads by {op.padding} around windows of {op.window}; ONNX needs less padding than "
-            "window, or some windows would hold nothing."
+            f"pool '{op.name}' pads by {op.padding} around windows of {op.window}; ONNX needs less padding "
+            "than window, or some windows would hold nothing."
         )
     options: dict[str, Any] = dict(
         kernel_shape=list(op.window), strides=list(op.strides),
         pads=[pad[0] for pad in op.padding] + [pad[1] for pad in op.padding],
     )
-    if op.kind == "max" and source.kind == "code" and source.bits <= 8 or op.kind == "max" and source.kind == "sum":
+    if op.kind == "max" and (source.kind == "sum" or source.bits <= 8):
         writer.node("MaxPool", [op.input], op.output, **options)
     elif op.kind == "max":
         reals = writer.node("MaxPool", [writer.real(op.input)], writer.name(f"{op.name}/largest"), **options)
@@ -87,7 +87,8 @@ def _pool(writer: Writer, op: Pool) -> None:
     else:
         size = int(np.prod(op.window))
         mean = writer.node(
-            "AveragePool", [writer.real(op.input)], writer.name(f"{op.name}/mean"), count_include_pad=1, **options
+            "AveragePool", [writer.real(op.input)], writer.name(f"{op.name}/mean"), count_include_pad=1,
+            **options,
         )
         steps = np.full(1, size * source.zero_point - out.zero_point)
         _rescaled(writer, mean, source.scale / size, out, steps)
@@ -98,7 +99,8 @@ def _reshape(writer: Writer, op: Reshape) -> None:
     moved = source.kind != "real"
     if moved and len(source.shape) > 1 and max(source.shape[:-1]) > 1:
         reals = writer.node(
-            "Transpose", [reals], writer.name(f"{op.name}/last"), perm=[0, *range(2, len(source.shape) + 1), 1]
+            "Transpose", [reals], writer.name(f"{op.name}/last"),
+            perm=[0, *range(2, len(source.shape) + 1), 1],
         )
     turns = moved and len(out.shape) > 1
     shape = writer.constant([-1, *out.shape], np.int64, f"{op.name}/shape")

@@ -20,8 +20,8 @@ def contraction(writer: Writer, op: Contraction) -> None:
     target = writer.tensors[op.output if after is None else after.output]
     if source.scale.size > 1:
         raise UnsupportedOperationError(
-            f"contraction '{op.name}' reads '{source.name}', whose scale differs by channel; no kernel of ONNX "
-            "has steps along its inputs."
+            f"contraction '{op.name}' reads '{source.name}', whose scale differs by channel; no kernel of "
+            "ONNX has steps along its inputs."
         )
     kernel = kernel_of(op, source, target, after)
     held = whole_numbers(kernel) if writer.storage == "int8" else None

@@ -51,7 +51,8 @@ class Writer:
         name = self.name(wish)
         if dtype is ml_dtypes.int2:
             self.opset = OPSET_INT2
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(np.asarray(values).astype(dtype)), name))
+        array = np.ascontiguousarray(np.asarray(values).astype(dtype))
+        self.constants.append(numpy_helper.from_array(array, name))
         return name
 
     def along(self, values: np.ndarray, tensor: Tensor) -> np.ndarray:
@@ -74,7 +75,8 @@ class Writer:
             return name
         if name not in self._reals:
             made = self.node(
-                "DequantizeLinear", [name, *self.grid(tensor)], self.name(f"{name}/real"), **_axis(tensor.scale)
+                "DequantizeLinear", [name, *self.grid(tensor)], self.name(f"{name}/real"),
+                **_axis(tensor.scale),
             )
             half = tensor.scale if tensor.midrise else np.zeros(1)
             self._reals[name] = self.affine(made, np.ones(1), half, tensor, f"{name}/level")
@@ -125,8 +127,8 @@ class Writer:
         zero = np.full(scale.shape, tensor.zero_point + move)
         if not np.iinfo(dtype).min <= zero[0] <= np.iinfo(dtype).max:
             raise UnsupportedOperationError(
-                f"tensor '{tensor.name}' has zero point {tensor.zero_point}, which its {tensor.bits} bits cannot "
-                "hold; ONNX has no place for it."
+                f"tensor '{tensor.name}' has zero point {tensor.zero_point}, which its {tensor.bits} bits "
+                "cannot hold; ONNX has no place for it."
             )
         shape: tuple[int, ...] = scale.shape if scale.size > 1 else ()
         return [
