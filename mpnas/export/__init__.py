@@ -1,6 +1,8 @@
 """What ships: a network as integers, executed as such, and in the formats of other people's runtimes."""
 
+from mpnas.export.float_ops import float_ops
 from mpnas.export.graph import IntegerGraph, Tensor
+from mpnas.export.lower import lower
 from mpnas.export.ops import (
     ROUNDINGS,
     Add,
@@ -29,4 +31,6 @@ __all__ = [
     "Reshape",
     "Rounding",
     "Tensor",
+    "float_ops",
+    "lower",
 ]

@@ -36,9 +36,9 @@ class Value:
         return len(self.scale)
 
     @property
-    def clips(self) -> bool:
-        """Whether anything is clipped."""
-        return bool(np.any(np.isfinite(self.low)) or np.any(np.isfinite(self.high)))
+    def is_plain(self) -> bool:
+        """Whether it is the scale times q, neither shifted nor clipped."""
+        return not (np.any(self.bias) or np.any(np.isfinite(self.low)) or np.any(np.isfinite(self.high)))
 
     def times(self, factor: np.ndarray) -> "Value":
         """The product with one factor per channel."""

@@ -104,7 +104,7 @@ class Emitter:
 
     def added(self, left: Value, right: Value, wish: str) -> Value:
         """The sum of two values, each rescaled to the step of the sum with its sign."""
-        reach = sum(_reach(self._interval(self._ready(value))) for value in (left, right))
+        reach = sum(self._reach(self._ready(value)) for value in (left, right))
         scale = _power_of_two(reach / SUM_REACH)
         both = [self.sum_of(value, scale, f"{wish}/{k}") for k, value in enumerate((left, right))]
         shape = self.tensors[both[0].tensor].shape
@@ -118,7 +118,7 @@ class Emitter:
     ) -> Value:
         """The sum or the largest of the values under a window."""
         terms = math.prod(window) if kind == "sum" else 1
-        scale = _power_of_two(terms * _reach(self._interval(self._ready(value))) / SUM_REACH)
+        scale = _power_of_two(terms * self._reach(self._ready(value)) / SUM_REACH)
         source = self.sum_of(value, scale, f"{wish}/in")
         rows = zip(source.shape[:-1], window, strides, padding, strict=True)
         places = tuple((size + sum(pad) - reach) // step + 1 for size, reach, step, pad in rows)
@@ -132,9 +132,9 @@ class Emitter:
         """The value as an int32 sum with one step, in its own shape; by default the finest step."""
         value = self._ready(value)
         if scale is None:
-            scale = _power_of_two(_reach(self._interval(value)) / SUM_REACH)
+            scale = _power_of_two(self._reach(value) / SUM_REACH)
         source = self.tensors[value.tensor]
-        if source.kind == "sum" and not value.clips and not np.any(value.bias) and np.all(value.scale == scale):
+        if source.kind == "sum" and value.is_plain and np.all(value.scale == scale):
             return self._shaped(value)
         name = self.name(wish)
         out = Tensor(name, source.shape, "sum", scale=np.array([scale]))
@@ -181,7 +181,8 @@ class Emitter:
         if isinstance(op, Contraction):
             if value.tensor not in self._biased:
                 self._biased.add(value.tensor)
-                steps = np.divide(value.bias, value.scale, out=np.zeros(value.channels), where=value.scale != 0)
+                none = value.scale == 0
+                steps = np.where(none, 0.0, value.bias / np.where(none, 1.0, value.scale))
                 # A channel of hardly any weight may have a bias of more steps than int32 has.
                 bias = np.where(np.abs(steps) < BIAS_REACH, np.rint(steps), 0).astype(np.int64)
                 op = dataclasses.replace(op, bias=bias)
@@ -191,8 +192,24 @@ class Emitter:
             return dataclasses.replace(value, bias=value.bias - value.scale * op.bias)
         return value
 
-    def _interval(self, value: Value) -> tuple[np.ndarray, np.ndarray]:
-        return value.interval(self.bounds[value.tensor])
+    def _reach(self, value: Value) -> float:
+        """Largest magnitude of a value; at least half of what it would be unclipped.
+
+        A requantisation clips after it has rounded, and what it rounds must fit int32 too: twice the reach
+        of a sum.
+        """
+        endless = np.full(value.channels, np.inf)
+        free = dataclasses.replace(value, low=-endless, high=endless)
+        reaches = (
+            max(float(np.abs(end).max(initial=0)) for end in v.interval(self.bounds[value.tensor]))
+            for v in (value, free)
+        )
+        reach = max(share * reach for share, reach in zip((1.0, 0.501), reaches))
+        if self.rounding in ("double_round", "shift"):
+            # These shift all channels to the left alike, before they rescale each.
+            largest = max(float(np.abs(end).max(initial=0)) for end in self.bounds[value.tensor])
+            reach = max(reach, 2 * largest * float(np.abs(value.scale).max(initial=0)))
+        return reach
 
     def _shaped(self, value: Value) -> Value:
         """The value with its view carried out."""
@@ -210,10 +227,6 @@ class Emitter:
         self.ops.append(op)
         if out.kind != "real":
             self.bounds[out.name] = bounds_after(op, self.tensors, self.bounds)
-
-
-def _reach(interval: tuple[np.ndarray, np.ndarray]) -> float:
-    return max(float(np.abs(end).max(initial=0)) for end in interval)
 
 
 def _power_of_two(x: float) -> float:

@@ -15,8 +15,6 @@ Source: Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877; for the foldi
 section 3.2.
 """
 
-import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -26,24 +24,23 @@ from flax import nnx
 
 from mpnas.errors import UnsupportedOperationError
 from mpnas.export.affine import Value
-from mpnas.export.emit import Emitter, Grid
+from mpnas.export.emit import Emitter
+from mpnas.export.float_ops import float_ops
 from mpnas.export.graph import IntegerGraph
 from mpnas.export.ops import Contraction, Rounding
+from mpnas.export.picked import Layer, picked_quantizers
+from mpnas.export.reorder import sorted_by_bits
 from mpnas.export.walk import PRODUCT, Side, Walker
-from mpnas.quant import IntFormat
 from mpnas.space import Assignment
 from mpnas.supernet import MixedProduct, Parts, Supernet, discretize
-from mpnas.supernet.operand import range_entries
 from mpnas.supernet.trace import HOOKS, TRACE_BATCH, module_at
-
-FAR = 1e30  # beyond the range of any quantizer
 
 
 def lower(
     net: Supernet, parts: Parts, assignment: Assignment, example: Any, *,
     rounding: Rounding = "single_round",
 ) -> IntegerGraph:
-    """The integer graph of the network that `assignment` describes.
+    """The integer graph of the network that `assignment` describes, its channels sorted by bits.
 
     Args:
       net, parts, assignment: As for `discretize`.
@@ -56,6 +53,13 @@ def lower(
         names the operation and its place.
       GraphError: an accumulator could overflow int32.
     """
+    net.space.check(assignment)
+    if found := float_ops(net.space, assignment):
+        raise UnsupportedOperationError(
+            f"{len(found)} parts of the network stay in float, so it has no integer graph: "
+            f"{', '.join(found)}. "
+            "Give layers bits from 1 to 8 or 16 by a rule, for weights and for activations."
+        )
     model = discretize(net, parts, assignment)
     return lower_model(model, {layer.path for layer in net.space.work.layers}, example, rounding=rounding)
 
@@ -72,7 +76,7 @@ def lower_model(
     """
     marked = nnx.clone(model)
     marked.eval()
-    kernels = {path: _Kernel.of(marked, path) for path in sorted(layers)}
+    kernels = picked_quantizers(marked, sorted(layers))
     for path in sorted(layers):
         _mark(marked, path)
     shape = (TRACE_BATCH, *example.shape[1:])
@@ -86,72 +90,7 @@ def lower_model(
     (result,) = walker.read(closed.jaxpr, closed.consts, [(emitter.input,)])
     if not isinstance(result, tuple) or len(result) != 1 or result[0].tensor == "input":
         raise walker.refusal("output that no layer computes")
-    return emitter.finished(result[0])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Kernel:
-    """A layer's kernel as integers, and what its input is quantised to; None where it is in float."""
-
-    numbers: Mapping[str, Any] | None
-    scale: np.ndarray
-    grid: Grid | None
-
-    @staticmethod
-    def of(model: nnx.Module, path: str) -> "_Kernel":
-        module = module_at(model, path)
-        hook = next((getattr(module, name) for name in HOOKS if hasattr(module, name)), None)
-        if not isinstance(hook, MixedProduct):
-            return _Kernel(None, np.ones(1), None)
-        kernel = module.kernel[...].astype(jnp.float32)
-        numbers, scale = _kernel_codes(hook, kernel) if hook.weight is not None else (None, np.ones(1))
-        return _Kernel(numbers, scale, _grid(hook) if hook.act is not None else None)
-
-
-def _kernel_codes(hook: MixedProduct, kernel: Any) -> tuple[Mapping[str, Any] | None, np.ndarray]:
-    """Codes with all that says what they mean, each channel from the candidate that it picked; their scale."""
-    choice = hook.weight
-    assert choice is not None
-    gates, ranges, stats = hook.held("weight")
-    out = kernel.shape[-1]
-    picked = np.argmax(np.asarray(gates), axis=1)[np.asarray(choice.granularity.index(out))]
-    codes, scale = np.zeros(kernel.shape, np.int32), np.zeros(out)
-    bits, zero, midrise = np.zeros(out, np.int64), np.zeros(out, np.int64), np.zeros(out, bool)
-    signs = set()
-    for k, candidate in enumerate(choice.candidates):
-        mine = picked == k
-        fmt: Any = candidate.format  # type: ignore[union-attr]
-        if not mine.any():
-            continue
-        if not isinstance(fmt, IntFormat):
-            return None, np.ones(1)
-        entries = range_entries(ranges, candidate.bits), range_entries(stats, candidate.bits)
-        q = candidate.to_codes(kernel, *entries)  # type: ignore[union-attr]
-        group = np.asarray(q.granularity.index(out))
-        codes[..., mine] = np.asarray(q.codes, np.int32)[..., mine]
-        half = fmt.offset == 0.5
-        scale[mine] = np.asarray(q.scale, np.float64)[group][mine] / (2 if half else 1)
-        bits[mine], midrise[mine] = fmt.bits, half
-        if q.zero_point is not None:
-            zero[mine] = np.asarray(q.zero_point, np.int64)[group][mine]
-        signs.add(fmt.signed)
-    numbers = dict(codes=codes, bits=bits, zero_point=zero, midrise=midrise, signed=signs == {True})
-    return numbers, scale
-
-
-def _grid(hook: MixedProduct) -> Grid | None:
-    """What the picked activation quantizer does; None if it leaves the input in float."""
-    assert hook.act is not None
-    gates, ranges, stats = hook.held("act")
-    candidate: Any = hook.act.candidates[int(np.argmax(np.asarray(gates)[0]))]
-    fmt = candidate.format
-    if not isinstance(fmt, IntFormat):
-        return None
-    entries = range_entries(ranges, candidate.bits), range_entries(stats, candidate.bits)
-    q = candidate.to_codes(jnp.array([[-FAR, FAR]]), *entries)
-    low, high = np.asarray(q.codes, np.int64).ravel().tolist()
-    zero = 0 if q.zero_point is None else int(np.asarray(q.zero_point)[0])
-    return Grid(fmt.bits, fmt.signed, zero, fmt.offset == 0.5, float(np.asarray(q.scale)[0]), low, high)
+    return sorted_by_bits(emitter.finished(result[0]))
 
 
 def _mark(model: nnx.Module, path: str) -> None:
@@ -162,7 +101,7 @@ def _mark(model: nnx.Module, path: str) -> None:
         return
     held = getattr(module, hook)
     default = {HOOKS[0]: jax.lax.conv_general_dilated, HOOKS[1]: jax.lax.dot_general}[hook]
-    product = (held.product if isinstance(held, MixedProduct) else held) or default
+    product: Any = (held.product if isinstance(held, MixedProduct) else held) or default
 
     def call(lhs: Any, rhs: Any, *args: Any, **options: Any) -> Any:
         def run(lhs: Any, rhs: Any) -> Any:
@@ -174,13 +113,13 @@ def _mark(model: nnx.Module, path: str) -> None:
     setattr(module, hook, call)
 
 
-def _contracted(emitter: Emitter, path: str, kernel: _Kernel, equation: Any, side: Side) -> Value:
+def _contracted(emitter: Emitter, path: str, kernel: Layer, equation: Any, side: Side) -> Value:
     """The accumulator of one call of a layer."""
     if kernel.numbers is None or kernel.grid is None:
         what = "weights" if kernel.numbers is None else "input"
         raise UnsupportedOperationError(
-            f"layer '{path}' keeps its {what} in float, so it has no integer form. Give it bits from 1 to 8 or "
-            "16 by a rule, for weights and for activations."
+            f"layer '{path}' keeps its {what} in float, so it has no integer form. Give it bits from 1 to 8 "
+            "or 16 by a rule, for weights and for activations."
         )
     grid = kernel.grid
     parts = [emitter.codes(value, grid, f"{path}/input") for value in side]
@@ -202,8 +141,8 @@ def _geometry(path: str, equation: Any) -> dict[str, Any]:
         rank = len(equation.invars[0].aval.shape)
         if tuple(left) != (rank - 1,) or tuple(right) != (0,) or any(map(len, batch)):
             raise UnsupportedOperationError(
-                f"layer '{path}' contracts axes {tuple(left)} with {tuple(right)}; a product has an integer form "
-                "over the last axis of its input and the first of its kernel only. Reshape around it."
+                f"layer '{path}' contracts axes {tuple(left)} with {tuple(right)}; a product has an integer "
+                "form over the last axis of its input and the first of its kernel only. Reshape around it."
             )
         return {}
     numbers, spatial = params["dimension_numbers"], len(params["window_strides"])

@@ -228,7 +228,10 @@ class Pool:
       name, input, output: Its own name, unique in the graph, and its tensors.
       kind: `max` or `sum`.
       window, strides: Per spatial axis.
-      padding: Places before and after each spatial axis.
+      padding: Places before and after each spatial axis, fewer than the window has.
+
+    Raises:
+      GraphError: a window could lie on padding alone.
     """
 
     name: str
@@ -238,6 +241,13 @@ class Pool:
     window: tuple[int, ...]
     strides: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        if any(max(pad) >= size for pad, size in zip(self.padding, self.window, strict=True)):
+            raise GraphError(
+                f"pool '{self.name}' pads by {self.padding}, so that its window {self.window} could lie on "
+                "padding alone. Pad by less than the window."
+            )
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -37,8 +37,10 @@ def rescaled(
     """
     make = {"double_round": _twice, "shift": _power}.get(rounding, _exact)
     multiplier, shift, offset, left = make(name, factor, term, bounds)
-    numbers = [_merged(row) for row in (multiplier, shift, offset, low, high)]
-    return Requantise(name, source, output, *numbers, rounding=rounding, left_shift=left, zero_out=zero_out)
+    return Requantise(
+        name, source, output, multiplier=_merged(multiplier), shift=_merged(shift), offset=_merged(offset),
+        low=_merged(low), high=_merged(high), rounding=rounding, left_shift=left, zero_out=zero_out,
+    )
 
 
 def _merged(row: np.ndarray) -> np.ndarray:

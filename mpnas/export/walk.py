@@ -250,10 +250,11 @@ def _each(side: Side, change: Callable[[Value], Value]) -> Side | None:
 
 
 RULES: Mapping[str, Callable[..., Any]] = {
-    "add": _add, "add_any": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _neg, "max": _max, "min": _min,
-    "clamp": _clamp, "copy": _same, "stop_gradient": _same, "convert_element_type": _same,
+    "add": _add, "add_any": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _neg, "max": _max,
+    "min": _min, "clamp": _clamp, "copy": _same, "stop_gradient": _same, "convert_element_type": _same,
     "optimization_barrier": _same, "reshape": _view, "squeeze": _view, "expand_dims": _view,
     "broadcast_in_dim": _view, "concatenate": _concatenate, "reduce_sum": _reduce("sum"),
     "reduce_max": _reduce("max"), "reduce_window_sum": _window("sum"), "reduce_window_max": _window("max"),
 }
-"""Primitive -> what it does to values side by side: `(walker, parameters, operands, shape) -> values or None`."""
+"""Primitive -> what it does to values side by side: `(walker, parameters, operands, shape) -> values`, or
+None where it has no integer form."""

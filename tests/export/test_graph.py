@@ -95,6 +95,7 @@ def test_a_tensor_that_no_integers_can_be_is_refused(changes, words):
     (lambda: requantise(rounding="shift"), "its multiplier is 1"),
     (lambda: requantise(low=ints(8)), "leave no code"),
     (lambda: requantise(multiplier=ints(2**31)), "multiplier beyond int32"),
+    (lambda: Pool("p", "a", "b", "max", (2, 2), (1, 1), ((2, 0), (0, 0))), "could lie on padding alone"),
 ])
 def test_an_operation_that_contradicts_itself_is_refused(make, words):
     with pytest.raises(GraphError, match=words):

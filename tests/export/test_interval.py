@@ -1,0 +1,85 @@
+"""Tests of mpnas/export/interval.py."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_graphs import random_graph
+
+from mpnas.errors import GraphError
+from mpnas.export import Add, Contraction, IntegerGraph, Quantise, Requantise, Tensor, integer
+from mpnas.export.interval import intervals, magnitude
+
+
+def rows(*values):
+    return np.array(values, np.int64)
+
+
+def layer(codes, bits, bias=None):
+    codes = np.array(codes, np.int32)
+    out = codes.shape[-1]
+    return Contraction(
+        "a", "q", "s", "a", codes, rows(*bits), np.zeros(out, np.int64), np.zeros(out, bool),
+        np.zeros(out, np.int64) if bias is None else rows(*bias),
+    )
+
+
+def graph(op, source, *more, tensors=(), output="s"):
+    made = [Tensor("x", source.shape, "real"), source, Tensor("s", (op.out_channels,), "sum"), *tensors]
+    return IntegerGraph("x", output, {t.name: t for t in made}, (Quantise("i", "x", "q"), op, *more))
+
+
+def test_the_ends_of_a_sum_by_hand():
+    """Unsigned 2 bits, 0 to 3: weights 1, -2 give -6 to 3, and 3 more with the bias; 2, 2 give 0 to 12."""
+    op = layer([[1, 2], [-2, 2]], (3, 3), (3, 0))
+    found = intervals(graph(op, Tensor("q", (2,), "code", 2, False)))
+    assert [end.tolist() for end in found["s"]] == [[-3, 0], [6, 12]]
+    assert magnitude(op, Tensor("q", (2,), "code", 2, False), found["q"]) == 12
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=40, derandomize=True)
+def test_no_input_leaves_the_intervals(seed):
+    made = random_graph(seed)
+    found = intervals(made)
+    x = np.random.default_rng(seed).normal(size=(20, *made.tensors["x"].shape)) * 5
+    for name, values in integer.every_tensor(made, x).items():
+        if made.tensors[name].kind != "real":
+            low, high = found[name]
+            assert np.all(values >= low) and np.all(values <= high), name
+
+
+@pytest.mark.parametrize("terms, fits", [(131071, True), (131073, False)])
+def test_a_sum_beyond_int32_is_refused(terms, fits):
+    """-128 * -128 = 2^14: 2^17 of them are 2^31."""
+    made = graph(layer(np.full((terms, 1), -128), (8,)), Tensor("q", (terms,), "code", 8))
+    if fits:
+        assert int(intervals(made)["s"][1][0]) == terms * 2**14
+    else:
+        with pytest.raises(GraphError, match=rf"'a' can reach {terms * 2**14} .* in channel 0, beyond int32"):
+            intervals(made)
+        with pytest.raises(GraphError, match="beyond int32"):
+            integer.execute(made, np.zeros((1, terms)))
+
+
+def rescaling(multiplier, shift, left=0):
+    one = (rows(multiplier), rows(shift), rows(0), rows(-(2**31)), rows(2**31 - 1))
+    op = Requantise("r", "s", "t", *one, left_shift=left)
+    source, out = Tensor("q", (1,), "code", 8), Tensor("t", (1,), "sum")
+    return graph(layer([[127]], (8,)), source, op, tensors=[out], output="t")
+
+
+def test_a_requantisation_beyond_its_words_is_refused():
+    """-128 * 127 = -16256: times 2^30 / 2^12 that is -16256 * 2^18, beyond 2^31."""
+    assert int(intervals(rescaling(2**30, 14))["t"][0][0]) == -16256 * 2**16
+    with pytest.raises(GraphError, match="'r' can reach .* beyond int32"):
+        intervals(rescaling(2**30, 12))
+    with pytest.raises(GraphError, match="'r' can leave the 64 bits"):
+        intervals(rescaling(2**30, 40, left=20))
+
+
+def test_sums_of_sums_are_counted():
+    tensors = [Tensor("t", (1,), "sum")]
+    made = graph(layer([[127]], (8,)), Tensor("q", (1,), "code", 8), Add("+", ("s", "s", "s"), "t"),
+                 tensors=tensors, output="t")
+    assert [int(end[0]) for end in intervals(made)["t"]] == [3 * -128 * 127, 3 * 127 * 127]
