@@ -56,6 +56,10 @@ class PackError(MpnasError):
     """A packed file is truncated, foreign, newer or damaged, or a graph has no place in one."""
 
 
+class ExportError(MpnasError):
+    """An exported file cannot be read, or does not compute what the network computes."""
+
+
 class NonFiniteLossError(MpnasError):
     """A loss became NaN or infinite; carries the stage and the step at which it was seen."""
 

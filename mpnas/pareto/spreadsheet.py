@@ -42,7 +42,7 @@ def csv_of(front: Front) -> str:
     ]
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    writer.writerow([_safe(name) for name in heading])
+    writer.writerow([safe_cell(name) for name in heading])
     for part, row in rows:
         cells: list[Cell] = [part, "yes" if row["nondominated"] else "no"]
         cells += [{True: "yes", False: "no"}[row[f]] if f == "feasible" else row[f] for f in _FIELDS]
@@ -50,7 +50,7 @@ def csv_of(front: Front) -> str:
         cells += [row["metrics"].get(name, {}).get(key) for name in metrics for key in ("mean", "std")]
         cells += [row["costs"].get(name) for name in costs]
         cells += [bits_text(row["assignment"].get(site)) for site in sites]
-        writer.writerow([_safe(cell) for cell in cells])
+        writer.writerow([safe_cell(cell) for cell in cells])
     return out.getvalue()
 
 
@@ -73,7 +73,12 @@ def _keys(rows: Iterable[Mapping[str, Any]], field: str) -> Sequence[str]:
     return sorted({key for row in rows for key in row[field]})
 
 
-def _safe(cell: Cell) -> Cell:
+def safe_cell(cell: Cell) -> Cell:
+    """A cell that no spreadsheet computes: text that looks like a formula gets an apostrophe, None is empty.
+
+    >>> safe_cell("=1+1"), safe_cell(-3), safe_cell(None)
+    ("'=1+1", -3, '')
+    """
     if not isinstance(cell, str):
         return "" if cell is None else cell
     return _FORMULA.sub(r"\1\2'", cell)

@@ -77,9 +77,8 @@ class LearnedStep(ScaleEstimator):
           ValueError: `params` was not made by `init`.
         """
         self.check(fmt)
-        elements = granularity.group_sizes(x.shape)
-        if self.batched:
-            elements = elements / x.shape[0]
+        # The batch may have no number yet: a program is exported for batches of any size.
+        elements = granularity.group_sizes((1, *x.shape[1:]) if self.batched else x.shape)
         factor = 1 / np.sqrt(np.maximum(elements, 1) * _qmax(fmt))
         step = grad_scale(needed(self, params, "step"), factor.astype(np.float32))
         return Range(positive(step, SCALE_FLOOR), None)

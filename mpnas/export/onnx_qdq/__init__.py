@@ -1,0 +1,22 @@
+"""ONNX: an integer graph with QuantizeLinear and DequantizeLinear, for runtimes of quantised networks.
+
+Each code tensor is one tensor of bytes; narrower codes are clipped there, on the bytes, to their own
+grid. Sums are float32. A contraction is one of
+
+- `DequantizeLinear -> Conv -> QuantizeLinear`, which onnxruntime fuses into one integer convolution.
+  That rounds the bias to whole steps of the accumulator, so it is done only where no code can tell;
+- `ConvInteger`, and its sum scaled in float32 with the bias as it is;
+- with `storage="packed"`, a `Conv` of reals that come from kernels of 2, 4, 8 and 16 bits.
+
+What differs from the integer executor: a float32 sum holds 24 bits and is not rounded to its own step
+(lowering makes sums finer than that), and ties go to even whatever the kind of rounding.
+
+Activations are unsigned bytes always (a signed code is moved by 128), and so are kernels beyond 7 bits,
+see `mpnas.export.folded`. Layout: channels first inside, channels last at both ends, as in the network.
+
+Source: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html.
+"""
+
+from mpnas.export.onnx_qdq.file import SLACK, Storage, onnx_model, run_onnx, write_onnx
+
+__all__ = ["SLACK", "Storage", "onnx_model", "run_onnx", "write_onnx"]

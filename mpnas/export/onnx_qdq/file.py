@@ -1,0 +1,81 @@
+"""Files of ONNX: an integer graph written, checked, and run by onnxruntime."""
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import onnx
+import onnxruntime
+from jaxtyping import Float
+from onnx import TensorProto, helper
+
+from mpnas.errors import ExportError, UnsupportedOperationError
+from mpnas.export.graph import IntegerGraph
+from mpnas.export.onnx_qdq.operations import WRITE
+from mpnas.export.onnx_qdq.writer import SLACK, Storage, Writer
+
+
+def write_onnx(
+    graph: IntegerGraph, path: Path, *, storage: Storage = "int8", slack: float = SLACK
+) -> None:
+    """Write an integer graph as an ONNX file, checked by the checker of ONNX.
+
+    Args:
+      graph: What to write.
+      path: Of the file; its folder exists.
+      storage: `int8` for kernels in bytes, which onnxruntime runs as integer convolutions; `packed` for
+        each output channel in the narrowest of 2, 4, 8 and 16 bits that holds it, which runs in float.
+      slack: How far, in steps of a code, the rounding of a bias may move a result so that onnxruntime can fuse
+        the convolution with what is around it. 0.5 lets everything fuse that can; of `int8` only.
+
+    Raises:
+      UnsupportedOperationError: the file cannot hold an operation; names it.
+      ExportError: no such storage.
+    """
+    model = onnx_model(graph, storage=storage, slack=slack)
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+def run_onnx(path: Path, x: Float[np.ndarray, "batch ..."], *, batch: int = 500) -> np.ndarray:
+    """Outputs of an ONNX file in onnxruntime on the CPU, float32.
+
+    Args:
+      path: Of the file, with one input and one output.
+      x: Inputs.
+      batch: How many to run at a time.
+
+    Raises:
+      ExportError: the file cannot be read or run, or takes other inputs.
+    """
+    try:
+        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        (source,) = session.get_inputs()
+        x = np.asarray(x, np.float32)
+        parts = [session.run(None, {source.name: x[at: at + batch]})[0] for at in range(0, len(x), batch)]
+    except Exception as error:  # onnxruntime's kinds of error have no common base
+        raise ExportError(f"{path.name} cannot be run by onnxruntime: {error}") from error
+    return np.concatenate(parts)
+
+
+def onnx_model(graph: IntegerGraph, *, storage: Storage = "int8", slack: float = SLACK) -> onnx.ModelProto:
+    """The ONNX model of an integer graph; as `write_onnx`."""
+    if storage not in get_args(Storage):
+        known = ", ".join(get_args(Storage))
+        raise ExportError(f"there is no storage '{storage}' in ONNX; use one of {known}.")
+    if graph.float_ops:
+        raise UnsupportedOperationError(
+            f"'{graph.float_ops[0]}' stays in float, which this file cannot hold. Use the format stablehlo."
+        )
+    writer = Writer(graph, storage, slack)
+    for op in graph.ops:
+        WRITE[type(op)](writer, op)
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *graph.tensors[name].shape])
+        for name in (graph.input, graph.output)
+    ]
+    made = helper.make_graph(writer.nodes, "mpnas", ends[:1], ends[1:], writer.constants)
+    opset = [helper.make_opsetid("", writer.opset)]
+    return helper.make_model(
+        made, opset_imports=opset, producer_name="mpnas", ir_version=helper.find_min_ir_version_for(opset)
+    )
