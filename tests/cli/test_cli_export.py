@@ -67,8 +67,23 @@ def test_an_unknown_format_is_told(mpnas, shared_run):
     assert result.exit_code == 2 and "packed" in result.stderr
 
 
-@pytest.mark.parametrize("kind", list(exported.EXPORTERS))
-def test_every_format_says_what_its_file_is_made_of(kind, shared_run):
+@pytest.mark.parametrize("kind", ["onnx", "stablehlo"])
+def test_a_file_that_can_be_run_here_answers_as_the_network(mpnas, shared_run, tmp_path, kind):
+    pytest.importorskip(kind if kind == "onnx" else "jax")
+    result = mpnas("export", shared_run, "--point", "p000", "--format", kind, "--out", "net")
+    assert result.exit_code == 0, result.output
+    assert "against the network, 360 test inputs: 0.00 % other answers" in " ".join(result.stdout.split())
+    assert (tmp_path / "net").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("kind", "words"), [("csv", "dense0"), ("qwix", "dense0")])
+def test_bits_are_written_for_those_who_only_want_them(mpnas, shared_run, tmp_path, kind, words):
+    result = mpnas("export", shared_run, "--point", "p000", "--format", kind, "--out", "bits")
+    assert result.exit_code == 0, result.output
+    assert words in (tmp_path / "bits").read_text() and "against the network" not in result.stdout
+
+
+def test_sizes_of_a_packed_file_are_all_of_it(shared_run, tmp_path):
     front = json.loads((shared_run / "front.json").read_text())
-    made = exported.EXPORTERS[kind](exported.lowered_point(shared_run, front, "p000"))
-    assert sum(made.sizes.values()) == 8 * len(made.data)
+    written = exported.packed(exported.shipped_point(shared_run, front, "p000"), tmp_path / "net")
+    assert sum(written.sizes.values()) == 8 * (tmp_path / "net").stat().st_size
