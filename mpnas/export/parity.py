@@ -62,8 +62,8 @@ def parity_of(
     rows = expected.reshape(len(expected), -1), found.reshape(len(found), -1)
     if bad := int(np.sum(~np.isfinite(rows).all(axis=(0, 2)))):
         raise ExportError(
-            f"outputs of {bad} of {len(expected)} inputs are not finite, so nothing can be compared. Look for "
-            "NaN in the network's weights and ranges."
+            f"outputs of {bad} of {len(expected)} inputs are not finite, so nothing can be compared. Look "
+            "for NaN in the network's weights and ranges."
         )
     classes = expected.shape[-1] if expected.ndim > 1 else 1
     wrong = rows[0] != rows[1] if classes == 1 else _answers(expected) != _answers(found)

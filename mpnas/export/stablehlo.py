@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from flax import nnx
 from jax import export
+from jax.errors import InconclusiveDimensionOperation
 
 from mpnas.errors import ExportError, UnsupportedOperationError
 from mpnas.space import Assignment
@@ -52,7 +53,7 @@ def write_stablehlo(
 
     try:
         exported = export.export(jax.jit(network), platforms=tuple(platforms))(inputs)
-    except export.shape_poly.InconclusiveDimensionOperation as error:  # type: ignore[attr-defined]
+    except InconclusiveDimensionOperation as error:
         raise UnsupportedOperationError(
             f"the network needs to know its batch size: {str(error).splitlines()[0]} "
             "Export it for one size, batch=1."

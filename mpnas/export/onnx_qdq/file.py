@@ -24,9 +24,9 @@ def write_onnx(
       graph: What to write.
       path: Of the file; its folder exists.
       storage: `int8` for kernels in bytes, which onnxruntime runs as integer convolutions; `packed` for
-        each output channel in the narrowest of 2, 4, 8 and 16 bits that holds it, which runs in float.
-      slack: How far, in steps of a code, the rounding of a bias may move a result so that onnxruntime can fuse
-        the convolution with what is around it. 0.5 lets everything fuse that can; of `int8` only.
+        each output channel in the narrowest of 2, 4, 8 and 16 bits that holds it; it runs in float.
+      slack: How far, in steps of a code, the rounding of a bias may move a result so that onnxruntime can
+        fuse the convolution with what is around it. 0.5 lets everything fuse that can; of `int8` only.
 
     Raises:
       UnsupportedOperationError: the file cannot hold an operation; names it.

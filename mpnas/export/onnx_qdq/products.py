@@ -91,7 +91,8 @@ def _dequantised(
 ) -> str:
     """Reals of a kernel stored in a type."""
     inputs = [
-        writer.constant(codes + zero, dtype, f"{wish}/kernel"), writer.constant(step, np.float32, f"{wish}/step"),
+        writer.constant(codes + zero, dtype, f"{wish}/kernel"),
+        writer.constant(step, np.float32, f"{wish}/step"),
         writer.constant(np.full(step.shape, zero), dtype, f"{wish}/kernel_zero_point"),
     ]
     return writer.node("DequantizeLinear", inputs, writer.name(f"{wish}/kernel_real"), axis=0)
