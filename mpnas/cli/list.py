@@ -41,7 +41,7 @@ def command(root: Path) -> None:
             continue
         done, failed = (sum(s.state == state for s in statuses) for state in ("done", "failed"))
         standing = standing_of(statuses)
-        volume = "-" if standing.hypervolume is None else f"{standing.hypervolume:.4f}"
+        volume = "-" if standing.hypervolume is None or not standing.front else f"{standing.hypervolume:.4f}"
         state = "running" if holder else "done" if done + failed == len(statuses) else "interrupted"
         row(table, short(folder), outline_of(folder).name, state, f"{done}/{len(statuses)}", failed,
             len(standing.front), volume, age)

@@ -30,6 +30,7 @@ from mpnas.sweep.folder import (
 )
 
 COST = "weight_bytes"
+SOON = 0.02  # share of all steps from which a pace says something
 DAMAGED = "its result.json is damaged. Run it again with: mpnas resume --retry-failed."
 State = Literal["waiting", "interrupted", "running", "done", "failed"]
 Row = dict[str, Any]
@@ -302,13 +303,16 @@ class Pace:
         """The run as a whole at this moment."""
         done, total = sum(s.step for s in statuses), sum(s.steps for s in statuses)
         now = self._clock()
-        began, before = self._began = self._began or (now, done)
+        if self._began is None or done <= self._began[1]:
+            self._began = (now, done)  # until the first step there is no pace, only starting and compiling
+        began, before = self._began
         gained = done - before
+        known = gained >= SOON * total and gained > 0
         return Overall(
             trials=len(statuses),
             over=sum(s.over for s in statuses),
             failed=sum(s.state == "failed" for s in statuses),
             running=sum(s.state == "running" for s in statuses),
             share=done / total if total else 1.0,
-            seconds_left=(now - began) * (total - done) / gained if gained > 0 else None,
+            seconds_left=(now - began) * (total - done) / gained if known else None,
         )

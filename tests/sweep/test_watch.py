@@ -181,6 +181,18 @@ def test_a_run_is_summed_up():
     assert overall.share == pytest.approx(25 / 40) and overall.seconds_left is None
 
 
+def test_the_time_left_is_told_from_steps_and_not_from_the_start_of_workers():
+    now = iter([0.0, 60.0, 61.0, 70.0])
+    pace = Pace(lambda: next(now))
+
+    def at(step):
+        return pace.overall((Status("a", "running", step=step, steps=1000),)).seconds_left
+
+    assert at(0) is None and at(0) is None  # a minute of starting and compiling
+    assert at(10) is None  # one per cent
+    assert at(100) == pytest.approx((70 - 60) / 100 * 900)
+
+
 @pytest.mark.parametrize("change", [
     {"metrics": 3}, {"metrics": {"accuracy": "high"}}, {"metrics": {"accuracy": None}}, {"costs": []},
     {"costs": {"weight_bytes": True}}, {"status": 3},
