@@ -131,13 +131,13 @@ def qwix_rules(sites: Sites, assignment: Decisions) -> QwixRules:
         elif kind == "width" or count[0]:
             notes.append(f"'{site}' leaves channels out, which rules cannot: make the network smaller first.")
     rules = []
-    for layer, found in types.items():
-        if "weight" not in found:
+    for layer, both in types.items():
+        if "weight" not in both:
             notes.append(f"'{layer}' has activations but no weights of its own, so it has no rule.")
-        elif any(found.values()):
+        elif any(both.values()):
             rules.append({
-                "module_path": re.escape(layer), "weight_qtype": found["weight"],
-                "act_qtype": found.get("activation"),
+                "module_path": re.escape(layer), "weight_qtype": both["weight"],
+                "act_qtype": both.get("activation"),
             })
     return QwixRules(tuple(rules), tuple(notes))
 
