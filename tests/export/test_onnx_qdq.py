@@ -176,6 +176,26 @@ def test_sums_pools_concatenations_and_reshapes_equal_the_executor(storage, tmp_
     agree(block_graph(), tmp_path, storage)
 
 
+def test_codes_that_are_added_and_rounded_again_run_where_the_runtime_fuses_them(tmp_path):
+    shape, fine = (4, 4, 3), total("f", (4, 4, 3), HALF / 2**20)
+    made = (
+        real("x", shape), code("x_q", shape), dataclasses.replace(fine, name="a"),
+        dataclasses.replace(fine, name="b"), dataclasses.replace(fine, name="sum"),
+        code("y_q", shape, 8, scale=np.array([1.0]), zero_point=-7), real("y", shape),
+    )
+    full = (-(2**31) + 1, 2**31 - 1)
+    lifts = [
+        Requantise(f"lift {n}", "x_q", n, ints(1), ints(0), ints(0), *map(ints, full), left_shift=20)
+        for n in ("a", "b")
+    ]
+    ops = (
+        Quantise("quantise", "x", "x_q"), *lifts, Add("add", ("a", "b"), "sum"),
+        Requantise("next", "sum", "y_q", ints(1), ints(21), ints(0), ints(-128), ints(127), zero_out=-7),
+        Dequantise("dequantise", "y_q", "y"),
+    )
+    agree(IntegerGraph("x", "y", {t.name: t for t in made}, ops), tmp_path, "int8")
+
+
 @pytest.mark.parametrize("storage", STORAGES)
 def test_random_graphs_stay_within_one_code(storage, tmp_path):
     """Those that end in codes; half of their requantisations round otherwise, which only ties can show."""
