@@ -131,13 +131,13 @@ def qwix_rules(sites: Sites, assignment: Decisions) -> QwixRules:
         elif kind == "width" or count[0]:
             notes.append(f"'{site}' leaves channels out, which rules cannot: make the network smaller first.")
     rules = []
-    for layer, of_kind in types.items():
-        if "weight" not in of_kind:
+    for layer, both in types.items():
+        if "weight" not in both:
             notes.append(f"'{layer}' has activations but no weights of its own, so it has no rule.")
-        elif any(of_kind.values()):
+        elif any(both.values()):
             rules.append({
-                "module_path": re.escape(layer), "weight_qtype": of_kind["weight"],
-                "act_qtype": of_kind.get("activation"),
+                "module_path": re.escape(layer), "weight_qtype": both["weight"],
+                "act_qtype": both.get("activation"),
             })
     return QwixRules(tuple(rules), tuple(notes))
 

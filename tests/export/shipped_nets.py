@@ -45,7 +45,8 @@ def norm(channels):
     made, draw = nnx.BatchNorm(channels, rngs=nnx.Rngs(0)), np.random.default_rng(channels)
     made.mean.set_value(jnp.asarray(draw.normal(size=channels) * 0.2, jnp.float32))
     made.var.set_value(jnp.asarray(draw.uniform(0.5, 2.0, channels), jnp.float32))
-    made.scale.set_value(jnp.asarray(draw.choice([-1, 1], channels) * draw.uniform(0.5, 2, channels), jnp.float32))
+    factors = draw.choice([-1, 1], channels) * draw.uniform(0.5, 2, channels)
+    made.scale.set_value(jnp.asarray(factors, jnp.float32))
     made.bias.set_value(jnp.asarray(draw.normal(size=channels) * 0.3, jnp.float32))
     return made
 

@@ -138,7 +138,8 @@ def test_every_grid_equals_the_executor(case, storage, slack, tmp_path):
         about = dict(target=code("y_q", out_shape, 5, zero_point=-4), bounds=(-4, 11))
     else:
         about = dict(
-            source=code("x_q", shape, 3, midrise=True), target=code("y_q", out_shape, 2, midrise=True), term=-0.5
+            source=code("x_q", shape, 3, midrise=True), target=code("y_q", out_shape, 2, midrise=True),
+            term=-0.5,
         )
     op = contraction(codes, WIDTHS, ints(5, -70, 900, 3, 0, -41) * 2, **geometry, **layer)
     agree(layer_graph(op, shape, out_shape, **about), tmp_path, storage, slack=slack)
@@ -158,11 +159,13 @@ def block_graph(scale=2.0**-12):
     full = (-(2**31) + 1, 2**31 - 1)
     ops = (
         Quantise("quantise", "x", "x_q"), contraction(codes, WIDTHS, ints(1, 2, 3, 4, 5, 6), **geometry),
-        requantise("r1", "layer_sum", "a", 4.0, full), requantise("r2", "layer_sum", "b", -16.0, (-60000, 90000)),
+        requantise("r1", "layer_sum", "a", 4.0, full),
+        requantise("r2", "layer_sum", "b", -16.0, (-60000, 90000)),
         Add("add", ("a", "b"), "sum"), requantise("r3", "sum", "s_q", 2.0**-9, (-32, 31), term=0.25),
         Pool("max", "s_q", "largest", "max", (2, 2), (2, 2), ((0, 0), (0, 0))),
         Pool("mean_pool", "sum", "pooled", "sum", **window),
-        requantise("r4", "pooled", "mean", 2.0**-11, (-32, 31)), Concat("concat", ("largest", "mean"), "both"),
+        requantise("r4", "pooled", "mean", 2.0**-11, (-32, 31)),
+        Concat("concat", ("largest", "mean"), "both"),
         Reshape("flatten", "both", "flat"), Dequantise("dequantise", "flat", "y"),
     )
     return IntegerGraph("x", "y", {t.name: t for t in made}, ops)
@@ -171,6 +174,26 @@ def block_graph(scale=2.0**-12):
 @pytest.mark.parametrize("storage", STORAGES)
 def test_sums_pools_concatenations_and_reshapes_equal_the_executor(storage, tmp_path):
     agree(block_graph(), tmp_path, storage)
+
+
+def test_codes_that_are_added_and_rounded_again_run_where_the_runtime_fuses_them(tmp_path):
+    shape, fine = (4, 4, 3), total("f", (4, 4, 3), HALF / 2**20)
+    made = (
+        real("x", shape), code("x_q", shape), dataclasses.replace(fine, name="a"),
+        dataclasses.replace(fine, name="b"), dataclasses.replace(fine, name="sum"),
+        code("y_q", shape, 8, scale=np.array([1.0]), zero_point=-7), real("y", shape),
+    )
+    full = (-(2**31) + 1, 2**31 - 1)
+    lifts = [
+        Requantise(f"lift {n}", "x_q", n, ints(1), ints(0), ints(0), *map(ints, full), left_shift=20)
+        for n in ("a", "b")
+    ]
+    ops = (
+        Quantise("quantise", "x", "x_q"), *lifts, Add("add", ("a", "b"), "sum"),
+        Requantise("next", "sum", "y_q", ints(1), ints(21), ints(0), ints(-128), ints(127), zero_out=-7),
+        Dequantise("dequantise", "y_q", "y"),
+    )
+    agree(IntegerGraph("x", "y", {t.name: t for t in made}, ops), tmp_path, "int8")
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -235,9 +258,11 @@ def test_slack_decides_between_a_fused_convolution_and_one_of_integers():
     codes, geometry, shape, out_shape = LAYERS["convolution"]
     # A bias of 0.3 steps of a code is 4.8 steps of the accumulator: rounding it moves 1/80 of a code.
     graph = layer_graph(
-        contraction(codes, WIDTHS, np.zeros(6, np.int64), **geometry), shape, out_shape, factor=1 / 16, term=0.3
+        contraction(codes, WIDTHS, np.zeros(6, np.int64), **geometry), shape, out_shape, factor=1 / 16,
+        term=0.3,
     )
-    kinds = {slack: {n.op_type for n in onnx_model(graph, slack=slack).graph.node} for slack in (0.012, 0.013)}
+    nodes = {slack: onnx_model(graph, slack=slack).graph.node for slack in (0.012, 0.013)}
+    kinds = {slack: {node.op_type for node in found} for slack, found in nodes.items()}
     assert "ConvInteger" in kinds[0.012] and "Conv" not in kinds[0.012]
     assert "Conv" in kinds[0.013] and "ConvInteger" not in kinds[0.013]
 

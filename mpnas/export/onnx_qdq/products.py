@@ -47,7 +47,8 @@ def _fuses(writer: Writer, held: Held, kernel: Kernel, source: Tensor, target: T
     """Whether rounding the bias to the accumulator moves no code by more than the slack, as fusing wants."""
     steps = kernel.bias / (held.step * source.scale)
     moved = np.abs(steps - np.rint(steps)) * held.step * source.scale / step_of(target)
-    return target.kind == "code" and float(moved.max()) <= writer.slack and np.all(np.abs(steps) < WIDEST)
+    fits = float(np.abs(steps).max()) < WIDEST
+    return target.kind == "code" and fits and float(moved.max()) <= writer.slack
 
 
 def _integers(writer: Writer, op: Contraction, held: Held, kernel: Kernel) -> str:

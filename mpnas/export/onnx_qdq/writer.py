@@ -51,7 +51,7 @@ class Writer:
         name = self.name(wish)
         if dtype is ml_dtypes.int2:
             self.opset = OPSET_INT2
-        array = np.ascontiguousarray(np.asarray(values).astype(dtype))
+        array = np.array(np.asarray(values).astype(dtype), order="C")  # ascontiguousarray makes scalars rows
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
