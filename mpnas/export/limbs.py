@@ -11,6 +11,7 @@ from jaxtyping import Array, Int, UInt
 from mpnas.export.ops import Requantise
 
 Pair = tuple[UInt[Array, "..."], UInt[Array, "..."]]
+FAR = 2**30  # beyond any code
 
 
 def requantised(op: Requantise, q: Int[Array, "..."]) -> Int[Array, "..."]:
@@ -23,7 +24,8 @@ def requantised(op: Requantise, q: Int[Array, "..."]) -> Int[Array, "..."]:
         rounded = divided_by_power(v, shift)
     else:
         exact = _plus(_product(v, op.multiplier), op.offset)
-        rounded = _rounded(exact, shift, to_even=op.rounding == "single_round")
+        is_code = max(int(np.abs(op.low).max()), int(np.abs(op.high).max())) < 2**17
+        rounded = _rounded(exact, shift, to_even=op.rounding == "single_round", saturates=is_code)
     return rounded + op.zero_out
 
 
@@ -79,8 +81,8 @@ def _halves(constant: np.ndarray) -> Pair:
     return jnp.asarray((value >> 32) & 0xFFFFFFFF, jnp.uint32), jnp.asarray(value & 0xFFFFFFFF, jnp.uint32)
 
 
-def _rounded(x: Pair, shift: np.ndarray, *, to_even: bool) -> Int[Array, "..."]:
-    """`x / 2^shift` to the nearest whole number, which fits int32; ties to even, or up."""
+def _rounded(x: Pair, shift: np.ndarray, *, to_even: bool, saturates: bool) -> Int[Array, "..."]:
+    """`x / 2^shift` to the nearest whole number, ties to even, or up; what `saturates` ends at +-2^30."""
     floor = _shifted(x, shift)
     whole = np.int64(1) << shift.astype(np.int64)
     (mask_high, mask_low), (half_high, half_low) = _halves(whole - 1), _halves(whole >> 1)
@@ -88,7 +90,14 @@ def _rounded(x: Pair, shift: np.ndarray, *, to_even: bool) -> Int[Array, "..."]:
     tie = (high == half_high) & (low == half_low)
     above = (high > half_high) | ((high == half_high) & (low > half_low))
     up = above | (tie & (floor & 1 == 1) if to_even else tie)
-    return floor + (up & (shift > 0)).astype(jnp.int32)
+    nearest = floor + (up & (shift > 0)).astype(jnp.int32)
+    if not saturates:
+        return nearest
+    # What does not fit int32 is far beyond any code: where it is clipped it need not be right.
+    near, top = shift.astype(np.int32) & 31, x[0].astype(jnp.int32)
+    fits = jnp.where(shift < 32, top >> near, top >> 31) == (floor >> 31)
+    fits &= (floor > -FAR) & (floor < FAR)
+    return jnp.where(fits, nearest, jnp.where(top < 0, jnp.int32(-FAR), jnp.int32(FAR)))
 
 
 def _shifted(x: Pair, shift: np.ndarray) -> Int[Array, "..."]:

@@ -4,6 +4,7 @@ Expected numbers are those of gemmlowp (its own test vectors re-derived with Pyt
 integers and fractions.
 """
 
+import dataclasses
 from fractions import Fraction
 from math import floor
 
@@ -77,6 +78,18 @@ def test_exact_kinds_round_the_fraction(q, multiplier, shift, offset):
     # Python rounds fractions to even.
     assert both(made("single_round", multiplier, shift, offset), [q])[0] == round(exact)
     assert both(made("dyadic_half_up", multiplier, shift, offset), [q])[0] == floor(exact + Fraction(1, 2))
+
+
+@given(q=INT32, multiplier=st.integers(-(2**31) + 1, 2**31 - 1), shift=st.integers(0, 62))
+@settings(deadline=None, max_examples=200, derandomize=True)
+def test_what_is_beyond_int32_is_clipped_to_the_same_code(q, multiplier, shift):
+    low, high = -(2**15), 2**16 - 1
+    op = dataclasses.replace(
+        made("single_round", multiplier, shift), low=np.array([low]), high=np.array([high]), zero_out=2**15
+    )
+    one = rounding.requantised(op, np.array([q], np.int64))
+    other = np.asarray(limbs.requantised(op, jnp.asarray([q], jnp.int32)))
+    np.testing.assert_array_equal(np.clip(one, low, high), np.clip(other, low, high))
 
 
 @given(q=INT32, multiplier=st.integers(-(2**31) + 1, 2**31 - 1), shift=st.integers(0, 30))

@@ -1,0 +1,76 @@
+"""Tests of mpnas/export/walk.py and emit.py: which operations a program becomes."""
+
+import collections
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from lowered_nets import LEARNED, Net, calibrated, conv, images, linear, mean, norm, rows
+
+from mpnas.export import Contraction, Requantise, lower
+from mpnas.export.interval import intervals
+
+
+def lowered(call, inputs=images, **layers):
+    net, parts = calibrated(Net(call, **layers), inputs(8), LEARNED)
+    return lower(net, parts, net.space.uniform(8), inputs(1))
+
+
+def kinds(graph):
+    return dict(collections.Counter(type(op).__name__ for op in graph.ops))
+
+
+def test_a_normalisation_and_an_activation_are_one_requantisation():
+    graph = lowered(
+        lambda net, x: net.head(jax.nn.relu6(net.bn(net.a(x)))), rows,
+        a=linear(4, 5), bn=norm(5), head=linear(5, 3),
+    )
+    # The last requantisation brings the logits to one step.
+    assert kinds(graph) == {"Quantise": 1, "Contraction": 2, "Requantise": 2, "Dequantise": 1}
+    codes = next(op for op in graph.ops if isinstance(op, Requantise))
+    step = graph.tensors[codes.output].scale[0]
+    assert codes.low.tolist() == [0] and codes.high.tolist() == [min(255, round(6 / step))]
+    assert graph.tensors[codes.output].signed is False
+
+
+def test_a_tensor_that_two_layers_read_is_quantised_once():
+    graph = lowered(
+        lambda net, x: net.head(net.a(x) + net.b(x)), rows, a=linear(4, 5), b=linear(4, 5), head=linear(5, 3)
+    )
+    assert kinds(graph) == {"Quantise": 1, "Contraction": 3, "Requantise": 4, "Add": 1, "Dequantise": 1}
+
+
+def test_a_mean_is_a_sum_over_places_with_a_finer_step():
+    graph = lowered(lambda net, x: net.head(mean(net.a(x))), a=conv(3, 4), head=linear(4, 3))
+    assert kinds(graph)["Pool"] == 1
+    pool = next(op for op in graph.ops if type(op).__name__ == "Pool")
+    assert (pool.kind, pool.window, graph.tensors[pool.output].shape) == ("sum", (4, 4), (1, 1, 4))
+
+
+def test_channels_side_by_side_are_quantised_apart_and_joined_as_codes():
+    def call(net, x):
+        return net.head(mean(jax.nn.relu(net.c(jnp.concatenate([net.a(x), net.b(x)], axis=-1)))))
+
+    graph = lowered(call, a=conv(3, 4), b=conv(3, 5), c=conv(9, 4), head=linear(4, 3))
+    joined = next(op for op in graph.ops if type(op).__name__ == "Concat")
+    assert graph.tensors[joined.output].kind == "code" and graph.tensors[joined.output].channels == 9
+
+
+def test_a_layer_that_is_called_twice_is_two_contractions_of_one_site():
+    graph = lowered(
+        lambda net, x: net.head(net.a(jax.nn.relu(net.a(x)))), rows, a=linear(4, 4), head=linear(4, 3)
+    )
+    assert [op.site for op in graph.ops if isinstance(op, Contraction)] == ["a", "a", "head"]
+
+
+def test_sums_are_as_fine_as_32_bits_allow():
+    """The step of a sum is a power of two with which nothing overflows. The two layers have equal weights:
+    their difference is 0 for every input, and its quantizer has the smallest step that there is."""
+    graph = lowered(
+        lambda net, x: net.head(net.a(x) - net.b(x)), rows, a=linear(4, 5), b=linear(4, 5), head=linear(5, 3)
+    )
+    added = next(op for op in graph.ops if type(op).__name__ == "Add")
+    steps = [graph.tensors[name].scale[0] for name in (*added.inputs, added.output)]
+    assert len(set(steps)) == 1 and np.log2(steps[0]) == round(np.log2(steps[0]))
+    reach = max(np.abs(end).max() for end in intervals(graph)[added.output])
+    assert 2**28 <= reach < 2**31
