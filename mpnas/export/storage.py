@@ -210,8 +210,14 @@ def fitted(storage: Storage, kernels: Mapping[str, Contraction]) -> Storage:
     width, which changes no length.
 
     Raises:
-      PackError: another layer, number of channels or width; names the layer.
+      PackError: another layer, number of channels or width, or a layer with two kernels; names the layer.
     """
+    for path, op in kernels.items():
+        if path not in storage.layers and op.site in storage.layers:
+            raise PackError(
+                f"layer '{op.site}' is called more than once, with its kernel in different orders or codes, "
+                "so it cannot be stored once, as the memory cost counts it. Keep its channels in one order."
+            )
     if odd := sorted(kernels.keys() ^ storage.layers.keys()):
         where = "the graph" if odd[0] in kernels else "the assignment"
         raise PackError(f"layer '{odd[0]}' is in {where} only: the assignment is of another network.")

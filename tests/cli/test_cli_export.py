@@ -49,9 +49,10 @@ def test_a_file_that_is_there_is_kept_unless_told(mpnas, refused, shared_run, tm
 def test_points_that_cannot_be_exported_are_told(refused, shared_run, tmp_path):
     front = json.loads((shared_run / "front.json").read_text())
     floats = [one["id"] for one in front["references"] if not one["assignment"]]
-    words = refused("export", shared_run, "--point", "p999", "--out", "n")
-    assert "no point 'p999'; it has points p000" in words
-    assert "is the float network" in refused("export", shared_run, "--point", floats[0], "--out", "n")
+    sentence = refused("export", shared_run, "--point", "p999", "--out", "n")
+    assert "no point 'p999'; it has points p000" in sentence
+    sentence = refused("export", shared_run, "--point", floats[0], "--out", "n")
+    assert "is the float network" in sentence
     assert not (tmp_path / "n").exists()
 
 

@@ -166,6 +166,21 @@ def test_an_assignment_of_another_network_is_refused():
         pack(graph, storage_of(space, space.uniform(None)))
 
 
+def test_a_layer_that_has_two_kernels_is_refused():
+    space = space_of(chain, RULES["channel"])
+    assignment, graph, _ = made(space, 0)
+    op = graph.contractions[0]
+    turned = dataclasses.replace(
+        op, name="again", output="again", codes=op.codes[..., ::-1], bits=op.bits[::-1],
+        midrise=op.midrise[::-1],
+    )
+    tensors = dict(graph.tensors) | {"again": dataclasses.replace(graph.tensors[op.output], name="again")}
+    twice = dataclasses.replace(graph, tensors=tensors, ops=(*graph.ops[:-1], turned, graph.ops[-1]))
+    assert_same(unpack(pack(twice).data), twice)
+    with pytest.raises(PackError, match="layer 'a' is called more than once"):
+        pack(twice, storage_of(space, assignment))
+
+
 def test_a_layer_in_float_has_no_place_in_a_file():
     space = space_of(chain, Rule(match="*", weights=(4, 32), activations=(8,)))
     with pytest.raises(PackError, match="layer 'a' keeps its weights in float"):
