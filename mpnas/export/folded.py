@@ -101,11 +101,12 @@ class Held:
     zero_point: int
 
 
-def whole_numbers(kernel: Kernel) -> Held:
+def whole_numbers(kernel: Kernel, *, vnni: bool = False) -> Held:
     """The kernel in the type that integer products take: bytes if they hold it, else 16 bits.
 
     Beyond 7 bits the bytes are unsigned. Processors without VNNI instructions add two products of an
-    unsigned and a signed byte in 16 bits and saturate, so that 2 * 255 * 127 is too much.
+    unsigned and a signed byte in 16 bits and saturate, so that 2 * 255 * 127 is too much. With `vnni`
+    all bytes are signed.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.
     """
@@ -115,7 +116,7 @@ def whole_numbers(kernel: Kernel) -> Held:
     step = np.where(whole, kernel.step / 2, kernel.step)
     levels = levels * np.where(step < 0, -1, 1).reshape(column)  # most runtimes want steps above 0
     low, high = int(levels.min(initial=0)), int(levels.max(initial=0))
-    if max(-low, high) <= WITHOUT_VNNI:
+    if max(-low, high) <= (127 if vnni else WITHOUT_VNNI):
         return Held(levels, np.abs(step), np.int8, 0)
     for zero in (128, 127):
         if low + zero >= 0 and high + zero <= 255:

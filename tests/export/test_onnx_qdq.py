@@ -245,12 +245,13 @@ def test_packed_kernels_take_two_four_and_eight_bits_a_weight():
 
 
 def test_kernels_up_to_seven_bits_are_signed_bytes_and_wider_ones_unsigned():
-    def kernel(value):
+    def kernel(value, **options):
         op = contraction(np.full((7, 6), value), 8, np.zeros(6, np.int64))
-        model = onnx_model(layer_graph(op, (7,), (6,)))
+        model = onnx_model(layer_graph(op, (7,), (6,)), **options)
         return next(numpy_helper.to_array(c) for c in model.graph.initializer if c.name == "layer/kernel")
 
     assert kernel(-64).dtype == np.int8 and kernel(-64)[0, 0] == -64
+    assert kernel(-65, vnni=True).dtype == np.int8 and kernel(-65, vnni=True)[0, 0] == -65
     assert kernel(-65).dtype == np.uint8 and kernel(-65)[0, 0] == 128 - 65
 
 

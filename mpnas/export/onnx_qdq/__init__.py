@@ -11,8 +11,9 @@ grid. Sums are float32. A contraction is one of
 What differs from the integer executor: a float32 sum holds 24 bits and is not rounded to its own step
 (lowering makes sums finer than that), and ties go to even whatever the kind of rounding.
 
-Activations are unsigned bytes always (a signed code is moved by 128), and so are kernels beyond 7 bits,
-see `mpnas.export.folded`. Layout: channels first inside, channels last at both ends, as in the network.
+Activations are unsigned bytes always (a signed code is moved by 128), and so are kernels beyond 7 bits
+unless `vnni` is asked for, see `mpnas.export.folded`. Layout: channels first inside, channels last at
+both ends, as in the network.
 
 Source: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html.
 """

@@ -24,7 +24,7 @@ def contraction(writer: Writer, op: Contraction) -> None:
             "ONNX has steps along its inputs."
         )
     kernel = kernel_of(op, source, target, after)
-    held = whole_numbers(kernel) if writer.storage == "int8" else None
+    held = whole_numbers(kernel, vnni=writer.vnni) if writer.storage == "int8" else None
     if held is None:
         inputs = [_packed(writer, op, kernel), writer.constant(kernel.bias, np.float32, f"{op.name}/bias")]
         reals = _product(writer, op, [writer.real(op.input), *inputs])

@@ -21,8 +21,8 @@ WIDEST = 2**31 - 1
 class Writer:
     """Nodes and constants so far. A code tensor goes by its name, its reals by `real`; a sum is its reals."""
 
-    def __init__(self, graph: IntegerGraph, storage: Storage, slack: float) -> None:
-        self.tensors, self.storage, self.slack = graph.tensors, storage, slack
+    def __init__(self, graph: IntegerGraph, storage: Storage, slack: float, vnni: bool) -> None:
+        self.tensors, self.storage, self.slack, self.vnni = graph.tensors, storage, slack, vnni
         self.after = folds(graph)
         self.folded = {after.name for after in self.after.values()}
         self.nodes: list[onnx.NodeProto] = []
