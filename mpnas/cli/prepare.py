@@ -12,7 +12,6 @@ from mpnas.report.tables import table_of
 from mpnas.sweep.config import controller_of
 from mpnas.sweep.estimate import Estimate, estimate
 from mpnas.sweep.folder import has_result
-from mpnas.sweep.hold import refuse_held
 from mpnas.sweep.made_from import made_from, refuse_changed
 from mpnas.sweep.plan import Plan, TrialSpec, save_plan
 
@@ -22,11 +21,9 @@ def begin(found: Prospect, folder: Path) -> None:
 
     Raises:
       BudgetError: a budget cannot be met.
-      RunFolderError: the folder holds another plan, model or data have changed since it began, or a living
-        run holds it.
+      RunFolderError: the folder holds another plan, or model or data have changed since it began.
     """
     found.refuse()
-    refuse_held(folder)
     now = made_from(found.plan, found.bench)
     if (folder / "plan.json").exists():
         refuse_changed(folder, found.plan, now)

@@ -21,7 +21,7 @@ from mpnas.cli.printing import show
 from mpnas.cli.prospect import budget_table, prospect
 from mpnas.cli.twin import Place, place_option, run_place
 from mpnas.sweep.config import Experiment, experiment_of, read_experiment
-from mpnas.sweep.hold import held
+from mpnas.sweep.hold import held, refuse_held
 from mpnas.sweep.plan import load_plan, plan_of
 
 
@@ -73,6 +73,7 @@ def command(
     if dry_run:
         rehearse(found, folder, machine.at_once)
         return
+    refuse_held(folder)
     begin(found, folder)
     with held(folder):
         found = dataclasses.replace(found, plan=load_plan(folder))  # with what an earlier call has proposed

@@ -60,6 +60,10 @@ def held(folder: Path, taken: str | None = None) -> Iterator[None]:
         os.ftruncate(handle, 0)
         os.write(handle, json.dumps(said).encode())
         (folder / STOP).unlink(missing_ok=True)  # meant for an earlier run
+        ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        if ignored and threading.current_thread() is threading.main_thread():
+            # Started in the background of a script, which ignores it: a request to stop must be heard.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with _listening(folder / STOP):
             yield
     finally:
