@@ -79,12 +79,22 @@ def rejected_table(front: Front) -> Table:
 def exports_table(front: Front) -> Table | None:
     """One row per file that was exported, with its agreement with the network; None if there is none."""
     table = table_of("Exports", ["id", "format", "file"], ["bytes"], ["against the network"])
-    for point in (*front["points"], *front["references"]):
-        for one in point["artifacts"].get("exports", []):
-            size = f"{one['file_bytes']:,}" if "file_bytes" in one else NOTHING
-            parity = parity_text(one["parity"]) if one.get("parity") else NOTHING
-            table.add_row(*map(Text, [point["id"], export_text(one), one["path"], size, parity]))
+    for cells in export_rows(front):
+        table.add_row(*map(Text, cells))
     return table if table.row_count else None
+
+
+def export_rows(front: Front) -> list[tuple[str, str, str, str, str]]:
+    """(point, format, path, bytes, agreement) of every file that was exported."""
+    return [
+        (
+            point["id"], export_text(one), one["path"],
+            f"{one['file_bytes']:,}" if "file_bytes" in one else NOTHING,
+            parity_text(one["parity"]) if one.get("parity") else NOTHING,
+        )
+        for point in (*front["points"], *front["references"])
+        for one in point["artifacts"].get("exports", [])
+    ]
 
 
 def export_text(export: Mapping[str, Any]) -> str:
