@@ -16,7 +16,6 @@ from mpnas.report.tables import parity_text, table_of
 from mpnas.sweep.exported import COMPARED, Exported, export_point, place_of
 from mpnas.sweep.formats import FORMATS, STORAGES, Format, format_named
 from mpnas.sweep.plan import load_plan
-from mpnas.sweep.point import point_of
 
 
 class Inputs(click.ParamType):
@@ -38,13 +37,17 @@ Examples:
   mpnas export runs/digits --point p003 --out p003.mpnas --inputs all
   mpnas export runs/digits --point p003 --format onnx --out p003.onnx
   mpnas export runs/digits --point p003 --format onnx --storage packed
-  mpnas export runs/digits --point p003 --format qwix --out rules.py""")
+  mpnas export runs/digits --point p003 --format qwix --out rules.py
+  mpnas export runs/digits --point p003 --weights runs/digits/retrained/p003-sdq/seed0""")
 @click.argument("run", type=FOLDER)
 @click.option("--point", "point_id", required=True, metavar="ID", help="Point or reference of the front.")
 @click.option("--format", "name", type=click.Choice(list(FORMATS)), default="packed", show_default=True,
               help="Kind of file.")
 @click.option("--out", type=FOLDER, metavar="FILE",
               help="File to write; default RUN/exports/<trial>, with the suffix of the format.")
+@click.option("--weights", type=FOLDER, metavar="DIR",
+              help="Seed of a retraining, RUN/retrained/<point>-<recipe>/seed<n>, whose weights are exported "
+                   "instead of the trial's; its record then has the export, and the front does not.")
 @click.option("--storage", type=click.Choice(STORAGES),
               help="onnx: kernels in bytes (the default), or each channel in 2, 4, 8 or 16 bits.")
 @click.option("--vnni", is_flag=True, default=None,
@@ -56,8 +59,8 @@ Examples:
               help=f"Inputs of the test part that parity is measured on; default {COMPARED}.")
 @overwrite_option
 def command(
-    run: Path, point_id: str, name: str, out: Path | None, storage: str | None, vnni: bool | None,
-    rounding: str | None, inputs: int | str | None, overwrite: bool,
+    run: Path, point_id: str, name: str, out: Path | None, weights: Path | None, storage: str | None,
+    vnni: bool | None, rounding: str | None, inputs: int | str | None, overwrite: bool,
 ) -> None:
     """Write the network of one point of RUN as a file.
 
@@ -82,12 +85,12 @@ def command(
     )
     if inputs is not None and not kind.runs:
         raise ConfigError(f"--inputs says what a file is run on; nothing runs the format {name}.")
-    trial = point_of(front, point_id)["trial"]
     target = None if out is None else new_file(out, overwrite)
-    place_of(folder, front, trial, kind, target)
+    source = None if weights is None else weights.expanduser().resolve()
+    place_of(folder, front, point_id, kind, target, source)
     configure_process(load_plan(folder).threads)
     count = None if inputs == "all" else int(inputs or COMPARED)
-    done = export_point(file, front, point_id, kind, target, inputs=count)
+    done = export_point(file, front, point_id, kind, target, weights=source, inputs=count)
     show(told(done))
     said(done, kind, folder, target)
 

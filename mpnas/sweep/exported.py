@@ -13,15 +13,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mpnas.errors import ConfigError, FrontFileError, RunFolderError
+from mpnas.errors import CheckpointError, ConfigError, FrontFileError, RunFolderError
 from mpnas.export.parity import Parity, parity_of
-from mpnas.pareto.artifacts import digest
+from mpnas.pareto.artifacts import digest, inside
 from mpnas.sweep.formats import Format, Shipped, Written, options_of
 from mpnas.sweep.hold import held, holder_of
 from mpnas.sweep.outputs import Run, labels_of, outputs_of, simulated
-from mpnas.sweep.point import Rebuilt, ids_of, rebuilt_point
-from mpnas.sweep.recorded import EXPORTS, is_export, record_export
+from mpnas.sweep.point import Rebuilt, ids_of, point_of, rebuilt_point
+from mpnas.sweep.recorded import (
+    EXPORTS,
+    is_export,
+    record_export,
+    record_retrained,
+    retrainings,
+)
 from mpnas.train import one_hot_gates
+from mpnas.train.checkpoint import filled, load
 
 COMPARED = 1000  # inputs of the test part
 
@@ -37,7 +44,7 @@ class Exported:
       parity: How far its outputs are from the network's; None of what cannot be run.
       front: The front with the entry.
       path: The file that the entry is about.
-      recorded: Whether record and front have the entry.
+      recorded: Whether record and front have the entry; of a retraining, its record alone.
     """
 
     found: Rebuilt
@@ -63,28 +70,57 @@ def shipped_point(found: Rebuilt, front: Mapping[str, Any]) -> Shipped:
     return Shipped(found.net, found.parts, found.assignment, found.bench.data.example())
 
 
-def place_of(folder: Path, front: Mapping[str, Any], trial: str, kind: Format, out: Path | None) -> Path:
-    """Where in a run folder an export lies: under the name of its trial, as points may be renumbered.
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where in a run folder an export lies.
+
+    Attributes:
+      path: The file, absolute.
+      checkpoint: Whose weights are exported, one of `retrainings`; None for those of the trial.
+    """
+
+    path: Path
+    checkpoint: str | None = None
+
+
+def place_of(
+    folder: Path, front: Mapping[str, Any], point_id: str, kind: Format, out: Path | None = None,
+    weights: Path | None = None,
+) -> Place:
+    """Where an export lies: under the name of its trial, as points may be renumbered, or beside a retraining.
 
     Args:
       folder: The run folder, absolute.
       front: Its front.
-      trial: Whose network.
+      point_id: Of a point or reference.
       kind: The format.
       out: What was asked for, absolute; a file outside is a copy of that in the run folder.
+      weights: Folder of a seed under `retrained/`, or of its checkpoint, absolute.
 
     Raises:
-      ConfigError: it is a file of the run and no export.
+      FrontFileError: no such point.
+      ConfigError: `out` is a file of the run and no export, or `weights` are of no retraining of the run.
     """
+    trial, checkpoint = point_of(front, point_id)["trial"], None
+    path = folder / EXPORTS / f"{trial}{kind.suffix}"
+    if weights is not None:
+        home = weights if weights.name == "checkpoint" else weights / "checkpoint"
+        known = retrainings(folder)
+        checkpoint = home.relative_to(folder).as_posix() if home.is_relative_to(folder) else ""
+        if checkpoint not in known:
+            raise ConfigError(
+                f"{weights} is no retraining of the run {folder}; it has {', '.join(known) or 'none'}. Make "
+                "one with mpnas retrain."
+            )
+        path = home.parents[1] / EXPORTS / f"{home.parent.name}{kind.suffix}"
     if out is None or not out.is_relative_to(folder):
-        return folder / EXPORTS / f"{trial}{kind.suffix}"
-    name = out.relative_to(folder).as_posix()
-    if out.exists() and not is_export(front, name):
+        return Place(path, checkpoint)
+    if out.exists() and out != path and not is_export(front, out.relative_to(folder).as_posix()):
         raise ConfigError(
             f"{out} is a file of the run and no export, so it is not replaced. Leave --out away: exports lie "
-            f"in {folder / EXPORTS}."
+            f"in {path.parent}."
         )
-    return out
+    return Place(out, checkpoint)
 
 
 def export_point(
@@ -94,6 +130,7 @@ def export_point(
     kind: Format,
     out: Path | None = None,
     *,
+    weights: Path | None = None,
     inputs: int | None = COMPARED,
 ) -> Exported:
     """Write a point as a file of a format, and its parity into record and front, each at once.
@@ -105,6 +142,7 @@ def export_point(
       kind: What to write.
       out: The file, absolute; in `exports/` of the run by default. Outside the run folder it is a copy, and
         the only file where the run folder cannot be written to; then nothing is recorded.
+      weights: As for `place_of`: what is exported and compared, instead of the weights of the trial.
       inputs: How many inputs of the test part to compare on; None for all.
 
     Raises:
@@ -118,11 +156,14 @@ def export_point(
     folder = front_file.parent
     if holder_of(folder) is not None:
         raise RunFolderError(_taken(folder))
-    found = rebuilt_point(folder, front, point_id)
-    shipped, trial = shipped_point(found, front), found.point["trial"]
-    path, recorded = place_of(folder, front, trial, kind, out), True
+    place = place_of(folder, front, point_id, kind, out, weights)
+    found, path, recorded = rebuilt_point(folder, front, point_id), place.path, True
+    if place.checkpoint is not None:
+        found = _with_weights(found, inside(folder, place.checkpoint))
+    shipped = shipped_point(found, front)
     if out is not None and out != path and not os.access(folder, os.W_OK):
         path, recorded = out, False
+    made = not path.parent.exists()
     path.parent.mkdir(exist_ok=True)
     # The suffix stays: of some formats it says which one.
     temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
@@ -138,13 +179,27 @@ def export_point(
             if out is not None and out != path:
                 _copy(temporary, out)
             os.replace(temporary, path)
-            front = record_export(front_file, trial, entry)
+            if place.checkpoint is None:
+                front = record_export(front_file, found.point["trial"], entry)
+            else:
+                record_retrained(folder, place.checkpoint, entry)
         return Exported(found, written, entry, parity, front, path, recorded)
     finally:
         temporary.unlink(missing_ok=True)
-        if path.parent == folder / EXPORTS:
+        if made:
             with contextlib.suppress(OSError):
                 path.parent.rmdir()  # where it is empty, nothing has come of it
+
+
+def _with_weights(found: Rebuilt, checkpoint: Path) -> Rebuilt:
+    """The point with other weights of its own assignment."""
+    _, arrays, meta = load(checkpoint)
+    if found.assignment is None or meta.get("assignment") != found.assignment.to_json():
+        raise CheckpointError(
+            f"{checkpoint} was trained with another assignment than that of '{found.point['id']}'. Name the "
+            "point that it is of, or retrain this one."
+        )
+    return dataclasses.replace(found, parts=filled(found.net.parts, arrays, checkpoint))
 
 
 def compared(found: Rebuilt, run: Run, inputs: int | None = COMPARED) -> Parity:

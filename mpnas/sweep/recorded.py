@@ -1,7 +1,7 @@
 """What was exported of a point, kept where it lasts: in the record of its trial, and from there in the front.
 
-A record is `trials/<id>/result.json`; a front that is written again, by `mpnas resume` or after a merge, is
-written from records. Nothing here needs JAX.
+A record is `trials/<id>/result.json`; a front that is written again is written from records. What has the
+weights of a retraining goes into its records, and not into the front. Nothing here needs JAX.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 from mpnas.errors import FrontFileError, RunFolderError
 from mpnas.pareto import Record, load, save
-from mpnas.sweep.folder import home_of, read_json, write_json
+from mpnas.sweep.folder import RETRAINED, home_of, read_json, write_json
 
 EXPORTS = "exports"
 """Folder of a run that holds what was exported of its points."""
@@ -49,6 +49,43 @@ def record_export(front_file: Path, trial: str, export: Mapping[str, Any]) -> di
             _record(front_file.parent, row["trial"], row["artifacts"].get("exports", []))
     save(front, front_file)
     return front
+
+
+def record_retrained(folder: Path, checkpoint: str, export: Mapping[str, Any]) -> None:
+    """Write an export into the record of the retraining that it has the weights of; the caller holds the run.
+
+    Args:
+      folder: The run folder.
+      checkpoint: One of `retrainings`.
+      export: As for `record_export`.
+
+    Raises:
+      RunFolderError: the retraining is gone.
+    """
+    result = retrainings(folder).get(checkpoint)
+    table = None if result is None else read_json(result)
+    if result is None or table is None:
+        raise RunFolderError(f"{checkpoint} has been retrained or removed meanwhile. Export again.")
+    for row in _records(table):
+        if row["artifacts"].get("checkpoint") == checkpoint:
+            others = [one for one in row["artifacts"].get("exports", []) if one["path"] != export["path"]]
+            exports = sorted([*others, dict(export)], key=lambda one: str(one["path"]))
+            row["artifacts"] = _with(row["artifacts"], exports)
+    write_json(result, table)
+
+
+def retrainings(folder: Path) -> dict[str, Path]:
+    """Checkpoint of every retraining and seed, as a path in the run folder -> its `result.json`."""
+    found = {}
+    for result in sorted(folder.glob(f"{RETRAINED}/*/result.json")):
+        for row in _records(read_json(result) or {}):
+            found[str(row["artifacts"].get("checkpoint"))] = result
+    return found
+
+
+def _records(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = [row for part in ("records", "plain_records") for row in table.get(part) or []]
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("artifacts"), dict)]
 
 
 def is_export(front: Mapping[str, Any], path: str) -> bool:

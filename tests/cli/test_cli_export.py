@@ -10,7 +10,7 @@ import tiny_run
 from mpnas.errors import FrontFileError, RunFolderError
 from mpnas.export.integer import execute
 from mpnas.export.unpack import unpack
-from mpnas.pareto import load, save, violations
+from mpnas.pareto import Record, load, save, violations
 from mpnas.pareto.artifacts import digest
 from mpnas.sweep import exported, formats
 from mpnas.sweep.collect import front_of
@@ -284,3 +284,24 @@ def test_parts_that_stay_in_float_are_named(mpnas, refused, tmp_path):
         (name,) = entry["float_ops"]
         assert name.endswith("(weights and input in float)")
     assert violations(front, root=run) == []
+
+
+def test_weights_of_a_retraining_are_exported_into_its_record(mpnas, refused, own_run):
+    before = (own_run / "front.json").read_bytes()
+    export = ("export", own_run, "--point", "p000", "--weights", own_run / "retrained" / "p000" / "seed0")
+    assert "is no retraining of the run" in refused(*export)
+    assert mpnas("retrain", own_run, "--point", "p000", "--set", "recipe.retrain.steps=3").exit_code == 0
+    result = mpnas(*export, "--out", "net")
+    assert result.exit_code == 0, result.output
+    assert "Written: net, own_run/retrained/p000/exports/seed0.mpnas" in result.stdout
+    (row,) = json.loads((own_run / "retrained" / "p000" / "result.json").read_text())["records"]
+    (entry,) = row["artifacts"]["exports"]
+    assert entry["path"] == "retrained/p000/exports/seed0.mpnas" and entry["parity"]["mismatch_rate"] <= 0.01
+    assert entry["sha256"] == digest(own_run / entry["path"])
+    assert Record.from_json(row).artifacts["exports"] == [entry]
+    assert (own_run / "front.json").read_bytes() == before
+    # Another point has another assignment.
+    sentence = refused("export", own_run, "--point", "r001", "--weights", export[-1], "--format", "csv")
+    assert "was trained with another assignment than that of 'r001'" in sentence
+    result = mpnas("eval", own_run / "retrained" / "p000" / "seed0", own_run / entry["path"])
+    assert result.exit_code == 0 and "100.00 %" in result.stdout
