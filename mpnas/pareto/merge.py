@@ -149,7 +149,10 @@ def _same(
             "it. Merge the newest front of each run alone; a run done twice needs a name of its own."
         )
     there = [row for row in (left, right) if row.get("artifacts")]
-    return min(there or [left], key=lambda row: _canonical(row.get("artifacts")))
+    # The same run before and after an export: the row that tells more.
+    return min(there or [left], key=lambda row: (
+        -len(row.get("artifacts", {}).get("exports", [])), _canonical(row.get("artifacts")),
+    ))
 
 
 def _called(runs: Mapping[Run, Any]) -> dict[Run, str]:

@@ -76,6 +76,54 @@ def rejected_table(front: Front) -> Table:
     return table
 
 
+def exports_table(front: Front) -> Table | None:
+    """One row per file that was exported, with its agreement with the network; None if there is none."""
+    table = table_of("Exports", ["id", "format", "file"], ["bytes"], ["against the network"])
+    for cells in export_rows(front):
+        table.add_row(*map(Text, cells))
+    return table if table.row_count else None
+
+
+def export_rows(front: Front) -> list[tuple[str, str, str, str, str]]:
+    """(point, format, path, bytes, agreement) of every file that was exported."""
+    return [
+        (
+            point["id"], export_text(one), one["path"],
+            f"{one['file_bytes']:,}" if "file_bytes" in one else NOTHING,
+            parity_text(one["parity"]) if one.get("parity") else NOTHING,
+        )
+        for point in (*front["points"], *front["references"])
+        for one in point["artifacts"].get("exports", [])
+    ]
+
+
+def export_text(export: Mapping[str, Any]) -> str:
+    """The format of an export with its options.
+
+    >>> export_text({"format": "onnx", "options": {"storage": "int8", "vnni": True}})
+    'onnx (int8, vnni)'
+    """
+    options = export.get("options", {}).items()
+    words = ", ".join(name if value is True else str(value) for name, value in options if value is not False)
+    return f"{export['format']} ({words})" if words else str(export["format"])
+
+
+def parity_text(parity: Mapping[str, Any]) -> str:
+    """How far an export is from its network, in words.
+
+    >>> parity_text({"n": 1000, "mismatch_rate": 0.001, "max_abs_diff": 0.25, "metric_diff": -0.001})
+    '1,000 test inputs: 0.10 % other answers, largest difference of an output 0.25, accuracy -0.10 points'
+    """
+    words = []
+    if "mismatch_rate" in parity:
+        words.append(f"{100 * parity['mismatch_rate']:.2f} % other answers")
+    if "max_abs_diff" in parity:
+        words.append(f"largest difference of an output {parity['max_abs_diff']:.3g}")
+    if "metric_diff" in parity:
+        words.append(f"accuracy {100 * parity['metric_diff']:+.2f} points")
+    return f"{parity.get('n', 0):,} test inputs: {', '.join(words)}"
+
+
 def bits_table(point: Mapping[str, Any], sites: Sites) -> Table:
     """Which share of a network each bit-width holds, weights and activations apart.
 

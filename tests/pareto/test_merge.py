@@ -133,6 +133,20 @@ def test_a_copy_whose_files_are_gone_takes_nothing_away():
         assert joined(*order)["points"][0]["artifacts"] == {"checkpoint": "trials/s0/model"}
 
 
+def test_a_copy_from_before_an_export_takes_nothing_away_and_paths_follow_the_run():
+    rows = records()
+    export = {"format": "csv", "path": "exports/s0.csv", "options": {"vnni": True}, "float_ops": ["a (why)"]}
+    before = made(rows, run=run("a"))
+    # Among equals the smaller text would win, and "checkpoint" is smaller than "exports".
+    before["points"][0]["artifacts"] = {"checkpoint": "a"}
+    after = copy.deepcopy(before)
+    after["points"][0]["artifacts"] = {"exports": [export]}
+    for order in ([before, after], [after, before]):
+        assert joined(*order)["points"][0]["artifacts"] == {"exports": [export]}
+    moved = relocated(after, "runs/a")["points"][0]["artifacts"]
+    assert moved == {"exports": [export | {"path": "runs/a/exports/s0.csv"}]}
+
+
 @pytest.mark.parametrize(
     "changes, says",
     [

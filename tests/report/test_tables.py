@@ -10,7 +10,8 @@ from rich.console import Console
 from sweep_maker import sweep
 
 from mpnas.report.tables import (
-    amount_text, bits_table, front_table, reference_table, rejected_table, text_of, uniform_cost,
+    amount_text, bits_table, exports_table, front_table, reference_table, rejected_table, text_of,
+    uniform_cost,
 )
 
 
@@ -122,3 +123,19 @@ def test_reading_and_printing_load_neither_jax_nor_ray_nor_matplotlib():
         env={"PYTHONPATH": ":".join(sys.path)},
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_every_export_is_told_with_its_agreement():
+    front = made()
+    assert exports_table(front) is None
+    parity = {"n": 1000, "mismatch_rate": 0.002, "max_abs_diff": 0.5}
+    front["points"][0]["artifacts"]["exports"] = [
+        {"format": "csv", "path": "exports/[b]s0.csv"},
+        {"format": "onnx", "path": "exports/s0.onnx", "file_bytes": 1234, "options": {"storage": "int8"},
+         "parity": parity},
+    ]
+    assert rows_of(exports_table(front)) == [
+        ["p000", "csv", "exports/[b]s0.csv", "-", "-"],
+        ["p000", "onnx (int8)", "exports/s0.onnx", "1,234",
+         "1,000 test inputs: 0.20 % other answers, largest difference of an output 0.5"],
+    ]
