@@ -62,7 +62,7 @@ class Screen:
 
 
 class SweepLines:
-    """One plain line per trial that finishes, and a line of progress at most every 15 seconds.
+    """One plain line per trial that finishes, and every 15 seconds one of progress and the front so far.
 
     Args:
       echo: Prints a line.
@@ -82,7 +82,6 @@ class SweepLines:
         for status in over:
             if status.id not in self._told:
                 self._told.add(status.id)
-                self._last = now
                 self._echo(f"[{len(self._told)}/{len(statuses)}] {finished_text(status)}")
         if now - self._last >= LINE_EVERY and overall.over < overall.trials:
             self._last = now
@@ -131,7 +130,7 @@ def statuses_table(statuses: Sequence[Status]) -> Table:
     """One row per trial."""
     table = table_of(
         "", ["trial", "state", "stage"],
-        ["steps", "expected\n[weight bytes]", "exact\n[weight bytes]", "accuracy", "time left"],
+        ["steps", "expected\n[bytes]", "exact\n[bytes]", "accuracy", "time left"],
     )
     table.title = None
     for status in statuses:

@@ -70,6 +70,18 @@ def test_a_line_of_progress_comes_at_most_every_fifteen_seconds(clock):
     assert lines == ["0 of 2 trials done, 1 running, 25 % of all steps"] * 3
 
 
+def test_the_front_is_told_though_trials_finish_all_the_time(clock):
+    lines = []
+    show = SweepLines(lines.append, clock)
+    waiting = tuple(Status(f"t{k}", "waiting", steps=1) for k in range(9))
+    for k in range(9):
+        clock.now = 5.0 * k
+        done = tuple(Status(f"t{n}", "done", accuracy=0.5, exact=100.0, kind="search") for n in range(k))
+        show(done + waiting[k:])
+    told = [line for line in lines if not line.startswith("[")]
+    assert len(told) == 2 and all(line.endswith("front: 1 point, 100 bytes at 50.0 %") for line in told)
+
+
 def test_the_time_left_follows_from_the_pace(clock):
     pace = Pace(clock)
     pace.overall(run("waiting", "waiting"))

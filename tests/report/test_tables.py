@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from front_maker import RUN, SITES, made, record, records
+from front_maker import OBJECTIVES, RUN, SITES, made, record, records
 from rich.console import Console
 from sweep_maker import sweep
 
@@ -28,6 +28,19 @@ def test_a_row_tells_a_point_by_its_objectives_and_against_uniform_8_bit():
                        "326,400", "46.2"]
     assert [row[0] for row in rows] == ["p000 *", "p001", "p002 *"]
     assert [row[-1] for row in rows] == ["46.2", "50.0", "69.2"]
+
+
+def test_a_front_of_six_objectives_fits_a_terminal_of_120_columns_without_broken_words():
+    metrics = {"accuracy": 0.6611, "test_accuracy": 0.6612}
+    costs = {"weight_bytes": 3110.25, "macs": 167454, "bops": 14_174_464, "peak_act_bytes": 4224}
+    more = [OBJECTIVES[-1] | {"name": name, "unit": unit} for name, unit in
+            (("macs", "mac"), ("peak_act_bytes", "byte"))]
+    rows = [record("s", budget={"weight_bytes": 0.15}, metrics=metrics, costs=costs)]
+    console = Console(file=io.StringIO(), width=120)
+    console.print(front_table(made(rows, objectives=[*OBJECTIVES, *more])))
+    text = console.file.getvalue()
+    assert "weight_bytes=0.15" in text and "14,174,464" in text
+    assert all(word in text.split() for word in ("controller", "accuracy", "weight", "peak", "act"))
 
 
 def test_dominated_points_can_be_left_out():
