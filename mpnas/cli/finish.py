@@ -16,7 +16,7 @@ from mpnas.cli.options import Machine
 from mpnas.cli.printing import short, show
 from mpnas.errors import BudgetError
 from mpnas.pareto import pick, save
-from mpnas.report import front_table, gap_warnings, reference_table, rejected_table, verdict
+from mpnas.report import front_table, gap_warnings, reference_table, rejected_table, verdict, volume_text
 from mpnas.report.events import write_events
 from mpnas.report.evidence import evidence_of
 from mpnas.report.page import write_page
@@ -96,7 +96,7 @@ def print_front(front: dict[str, Any], files: list[Path]) -> None:
     if front["rejected"]:
         tables.append(rejected_table(front))
     show(*tables)
-    for sentence in (*verdict(front), *gap_warnings(front)):
+    for sentence in filter(None, (volume_text(front), *verdict(front), *gap_warnings(front))):
         click.echo(sentence)
     if files:
         click.echo("\nWritten: " + ", ".join(short(path) for path in files))

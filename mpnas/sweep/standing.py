@@ -36,7 +36,7 @@ class Standing:
         span = f"{low:,.0f} to {high:,.0f} bytes at {100 * worst:.1f} to {100 * best:.1f} %"
         if len(self.front) == 1:
             span = f"{low:,.0f} bytes at {100 * best:.1f} %"
-        volume = "" if self.hypervolume is None else f", hypervolume {self.hypervolume:.4f}"
+        volume = "" if self.hypervolume is None else f", hypervolume {100 * self.hypervolume:.2f} %"
         return f"front: {points}, {span}{volume}"
 
 

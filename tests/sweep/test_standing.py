@@ -20,7 +20,7 @@ def test_the_front_holds_the_searches_that_no_other_beats():
     assert standing.front == ((100.0, 0.5), (400.0, 0.9))
     # Boxes up to (1000 bytes, accuracy 0): 900 x 0.5, and 600 x 0.4 above it; of 1000 x 1.
     assert standing.hypervolume == pytest.approx((900 * 0.5 + 600 * 0.4) / 1000)
-    assert standing.text() == "front: 2 points, 100 to 400 bytes at 50.0 to 90.0 %, hypervolume 0.6900"
+    assert standing.text() == "front: 2 points, 100 to 400 bytes at 50.0 to 90.0 %, hypervolume 69.00 %"
 
 
 def test_one_point_needs_no_span():
