@@ -70,7 +70,8 @@ def _against_random(front: Front, search: SeedMean, random: list[SeedMean]) -> s
     if not alike:
         asked = budget_text(search.budget) or "no budget"
         return f"{search.label}: no random assignment was measured at {asked}."
-    name = first_cost(front)["name"]
+    limited = [o["name"] for o in front["objectives"] if o["name"] in search.budget]
+    name = next((cost for cost in limited if cost in search.costs), first_cost(front)["name"])
     return (
         f"{search.label} is {_difference(front, search, alike[0], 'random')} under the same budget "
         f"({in_words(name)} {_cost(search, name)} against {_cost(alike[0], name)})."

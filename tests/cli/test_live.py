@@ -103,6 +103,12 @@ def test_the_screen_shows_every_trial_where_there_is_room():
     assert "1 of 3 trials done, 1 running, 50 % of all steps, about 9 s left" in text
 
 
+def test_the_screen_names_the_cost_that_it_tells():
+    for cost, words in (("weight_bytes", "[bytes]"), ("bops", "[bops]")):
+        statuses = (Status("t0", "running", step=1, steps=2, cost=cost),)
+        assert printed(sweep_screen(statuses, Overall(1, 0, 0, 1, 0.5, None), 30)).count(words) == 2
+
+
 def test_the_screen_keeps_what_runs_and_fails_where_room_is_short():
     states = ["done"] * 20 + ["failed", "running"] + ["waiting"] * 20
     text = printed(sweep_screen(run(*states), Overall(42, 21, 1, 1, 0.5, None), 12))

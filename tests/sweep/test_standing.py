@@ -28,6 +28,11 @@ def test_one_point_needs_no_span():
     assert standing_of((done("search", 1234.0, 0.5),)).text() == "front: 1 point, 1,234 bytes at 50.0 %"
 
 
+def test_another_cost_is_called_by_its_name():
+    status = Status("a", "done", exact=8e6, accuracy=0.5, kind="search", cost="bops")
+    assert standing_of((status,)).text() == "front: 1 point, 8,000,000 bops at 50.0 %"
+
+
 def test_what_is_not_done_or_says_no_number_counts_for_nothing():
     running = Status("a", "running", exact=5.0, accuracy=0.5, kind="search")
     failed = Status("b", "failed", kind="search")
