@@ -3,13 +3,16 @@
     python scripts/benchmark.py search-step [--batch 128] [--repeats 15] [--json FILE]
     python scripts/benchmark.py regret [--seeds 10] [--only gumbel dbp] [--rebuild] [--json FILE]
     python scripts/benchmark.py population [--model resnet8] [--members 1 4 16] [--json FILE]
+    python scripts/benchmark.py sweep [--trials 100 1000] [--json FILE]
+    python scripts/benchmark.py overhead [--repeats 3] [--json FILE]
 
 `search-step` times a plain float training step of ResNet-8 and search steps over the same network:
 bits per layer, bits per channel, bits per channel with searched activations; and the peak memory that
 the compiler plans for each. Other processes on the machine disturb absolute times; quote the ratios.
 `regret` compares what every controller finds with the best of all assignments of a small space (see
 `regret.py`), and ends with 1 where one that must find it does not. `population` times search steps of
-many members in one program and one after another (see `population.py`).
+many members in one program and one after another (see `population.py`). `sweep` runs sweeps of many trials
+that do nothing, `overhead` tells what a sweep adds to the work of its trials (see `sweep_scale.py`).
 """
 
 import argparse

@@ -78,7 +78,7 @@ def page_html(front: Front, evidence: Evidence = Evidence()) -> str:
     best = best_of(front)
     shown = _spread(on, best)
     searches = search_pictures(front, evidence.history)
-    bits = used_bits(point["assignment"] for point in shown)
+    bits = used_bits(run["sites"], (point["assignment"] for point in shown))
     return template.render(
         front=front, run=run, title=portable(f"{run['model']['name']} on {run['dataset']['name']}"),
         summary=_summary(front, on), tiles=_tiles(front, on, best),

@@ -5,6 +5,8 @@ Cells are `Text`, never markup: names in a front may come from strangers.
 """
 
 import io
+import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpnas.pareto.bits import Sites, main_bits, shares
-from mpnas.pareto.objectives import first_cost
+from mpnas.pareto.objectives import first_cost, on_front
 from mpnas.pareto.summary import budget_text, over_seeds
 
 Front = Mapping[str, Any]
@@ -30,7 +32,7 @@ def front_table(front: Front, *, dominated: bool = True) -> Table:
       dominated: Whether to list points off the front, too; those on it carry a star.
     """
     base = uniform_cost(front, 8)
-    title = f"{in_words(first_cost(front)['name'])}\n[% of 8-bit]"
+    title = f"{_stacked(first_cost(front)['name'])}\n[% of\n8-bit]"
     table = table_of(
         f"Front of {front['run']['id']}",
         ["id", "controller", "budget"],
@@ -145,6 +147,30 @@ def bits_table(point: Mapping[str, Any], sites: Sites) -> Table:
     return table
 
 
+def volume_text(front: Front) -> str:
+    """The hypervolume of a front in a sentence; empty where it has none.
+
+    Its share is told where there is a best value of every objective: nothing for a cost, 100 % for a
+    fraction to be large. It is then the share that `mpnas status` shows while the sweep runs.
+    """
+    block = front.get("hypervolume")
+    if block is None or not front["points"]:
+        return ""
+    axes, corner = on_front(front["objectives"]), block["reference_point"]
+    begin = " and ".join(f"{in_words(o['name'])} {amount_text(corner[o['name']])}" for o in reversed(axes))
+    said = f"Hypervolume {block['value']:,.6g}, counted from {begin}"
+    sides = [
+        corner[o["name"]] if o["kind"] == "cost" and o["direction"] == "min"
+        else 1 - corner[o["name"]] if o["unit"] == "fraction" and o["direction"] == "max"
+        else 0.0
+        for o in axes
+    ]
+    box = math.prod(sides)
+    if min(sides) <= 0 or not math.isfinite(box):
+        return f"{said}."
+    return f"{said}; {100 * block['value'] / box:.2f} % of that of a perfect network that costs nothing."
+
+
 def uniform_cost(front: Front, bits: int) -> float | None:
     """First cost of the uniform network with weights of `bits`; None if none was measured."""
     cost, sites = first_cost(front)["name"], front["run"]["sites"]
@@ -201,7 +227,12 @@ def table_of(
 
 def _heading(objective: Mapping[str, Any]) -> str:
     unit = "%" if objective["unit"] == "fraction" else objective["unit"]
-    return f"{in_words(objective['name'])}\n[{unit}]"
+    return f"{_stacked(objective['name'])}\n[{unit}]"
+
+
+def _stacked(name: str) -> str:
+    # Numbers are narrower than their names: on a terminal of 120 columns budgets need the room.
+    return textwrap.fill(in_words(name), 9)
 
 
 def in_words(name: str) -> str:
