@@ -131,7 +131,7 @@ def own_callable(name: str, key: str) -> Callable[..., Any]:
     """The object that `module:callable` or `module.py:callable` names; the current folder is importable.
 
     Raises:
-      ConfigError: the module or the attribute does not exist, or is not callable.
+      ConfigError: the module or the attribute does not exist, is not callable, or is Python's own.
     """
     module_name, _, attribute = name.partition(":")
     if not (module_name and attribute) or module_name.startswith("."):
@@ -140,6 +140,12 @@ def own_callable(name: str, key: str) -> Callable[..., Any]:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     module_name = module_name.removesuffix(".py").replace("/", ".")
+    if module_name.partition(".")[0] in sys.stdlib_module_names:
+        # os:abort in a stranger's plan, or a file of one's own that import would never find.
+        raise ConfigError(
+            f'{key} = "{name}": \'{module_name}\' is a module of Python itself, which has no networks and no '
+            "data. If a file of your own has this name, rename it."
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

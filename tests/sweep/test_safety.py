@@ -114,7 +114,8 @@ def test_no_controller_or_budget_makes_a_folder_elsewhere(name):
 
 
 @pytest.mark.parametrize("text", [
-    "__import__('os').system('touch pwned')", "os:system", "builtins:eval", "my_net.build", "lambda: 1", ":x",
+    "__import__('os').system('touch pwned')", "os:system", "os:abort", "builtins:eval", "os.path:exists",
+    "my_net.build", "lambda: 1", ":x",
 ])
 def test_a_config_names_callables_and_is_never_evaluated(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
