@@ -5,8 +5,8 @@
 
 `sweep`: sweeps of a network of two layers whose phases have no steps, so that all that is left is what mpnas
 and Ray do for a trial: placing it, its data and structure, repair, evaluation, checkpoint, record. Measured
-are the time per trial, the memory of the driver on the way, the size of the run folder, and how long
-`pareto show` takes on the result.
+are the time per trial, the memory of `mpnas resume` on the way and at its peak (front and page are written at
+the end), the size of the run folder, and how long `pareto show` takes on the result.
 
 `overhead`: the same eight trials of the digits (two float networks, six searches) bare, one after another in
 one process, and as a sweep, in turn; the compilation cache is warmed first. The ratio is of core-seconds:
@@ -70,7 +70,7 @@ def run_scale(arguments: argparse.Namespace) -> int:
     growth = last["seconds_per_trial"] / first["seconds_per_trial"]
     size = last["folder_mb"] / last["trials"] / (first["folder_mb"] / first["trials"])
     flat = last["driver_mb_end"] / last["driver_mb_early"]
-    more = last["driver_mb_end"] / first["driver_mb_end"]
+    more = last["driver_mb_peak"] / first["driver_mb_peak"]
     print(f"{last['trials']} against {first['trials']} trials: time per trial {growth:.2f}x, "
           f"run folder per trial {size:.2f}x, driver memory {more:.2f}x; "
           f"at its end against after a tenth of its trials {flat:.2f}x")
@@ -112,7 +112,8 @@ def scale(trials: int, cpus: int) -> dict[str, Any]:
         }
         save_plan(plan_of(table, read_experiment(table, "the benchmark")), root / "run")
         memory = _driven(root / "run", cpus, trials)
-        early, end = next(sample for sample in memory if sample[2] >= trials / 10), memory[-1]
+        early = next(sample for sample in memory if sample[2] >= trials / 10)
+        end = next(sample for sample in memory if sample[2] >= trials)
         seconds = end[0] - early[0]  # the first tenth starts the workers and compiles
         records = [json.loads(path.read_text()) for path in (root / "run").glob("trials/*/result.json")]
         if [record["status"] for record in records] != ["done"] * trials:
@@ -127,6 +128,8 @@ def scale(trials: int, cpus: int) -> dict[str, Any]:
             "trials": trials, "seconds": round(seconds, 1),
             "seconds_per_trial": round(seconds / max(end[2] - early[2], 1), 3),
             "driver_mb_early": round(early[1], 1), "driver_mb_end": round(end[1], 1),
+            "driver_mb_peak": round(max(sample[1] for sample in memory), 1),
+            "seconds_to_finish": round(memory[-1][0] - end[0], 1),
             "folder_mb": round(_size(root / "run") / 1e6, 2),
             "pareto_show_seconds": round(show_seconds, 2),
             "pareto_show_lines": len(shown.stdout.splitlines()),
@@ -138,23 +141,20 @@ def scale(trials: int, cpus: int) -> dict[str, Any]:
 
 
 def _driven(folder: Path, cpus: int, trials: int) -> list[tuple[float, float, int]]:
-    """Seconds, megabytes of the driver, and trials done, once a second from the first result to the last."""
-    code = (
-        "import sys; from pathlib import Path; from mpnas.sweep.tune.drive import run_pending\n"
-        "from mpnas.sweep.tune.resources import Resources; from mpnas.sweep.collect import front_of\n"
-        "from mpnas.pareto import save\n"
-        "folder = Path(sys.argv[1]); print(run_pending(folder, Resources(cpus=int(sys.argv[2]))))\n"
-        "save(front_of(folder), folder / 'front.json')\n"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", code, str(folder), str(cpus)], cwd=folder.parent)
+    """Seconds, megabytes of the driver, and trials done, once a second from the first result to its exit."""
+    command = [sys.executable, "-c", "from mpnas.cli import main; main()", "resume", str(folder)]
     samples: list[tuple[float, float, int]] = []
-    while driver.poll() is None:
-        done = len(list(folder.glob("trials/*/result.json")))
-        megabytes = _resident_mb(driver.pid)
-        if done and megabytes and (not samples or samples[-1][2] < trials):
-            samples.append((time.monotonic(), megabytes, done))
-        time.sleep(1.0)
+    with (folder.parent / "printed").open("w") as printed:
+        driver = subprocess.Popen([*command, "--cpus", str(cpus)], cwd=folder.parent, stdout=printed,
+                                  stderr=subprocess.STDOUT)
+        while driver.poll() is None:
+            done = len(list(folder.glob("trials/*/result.json")))
+            megabytes = _resident_mb(driver.pid)
+            if done and megabytes:
+                samples.append((time.monotonic(), megabytes, done))
+            time.sleep(1.0)
     if driver.returncode or not samples or samples[-1][2] < trials:
+        print((folder.parent / "printed").read_text()[-2000:], file=sys.stderr)
         raise SystemExit(f"the sweep ended with {driver.returncode}; {samples[-1:]} of {trials} trials")
     return samples
 
