@@ -134,7 +134,9 @@ class Emitter:
         if scale is None:
             scale = _power_of_two(self._reach(value) / SUM_REACH)
         source = self.tensors[value.tensor]
-        if source.kind == "sum" and value.is_plain and np.all(value.scale == scale):
+        # Both scales: a mean is a sum whose value has a finer step than its tensor.
+        same = np.all(value.scale == scale) and np.all(source.scale == scale)
+        if source.kind == "sum" and value.is_plain and same:
             return self._shaped(value)
         name = self.name(wish)
         out = Tensor(name, source.shape, "sum", scale=np.array([scale]))

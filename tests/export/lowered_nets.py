@@ -110,6 +110,11 @@ def flat_net():
     return Net(call, stem=conv(3, 4, strides=2), head=linear(16, 3))
 
 
+def pooled_net():
+    """Fully convolutional: the classes are a mean over all places."""
+    return Net(lambda net, x: mean(net.head(jax.nn.relu(net.stem(x)))), stem=conv(3, 4), head=conv(4, 3, 1))
+
+
 def twice_net():
     """`inner` is called on its own output; grouped convolution before."""
     def call(net, x):
@@ -132,7 +137,7 @@ def images(count, seed=7):
 NETS = {
     "dense_residual": (dense_residual_net, rows), "residual": (residual_net, images),
     "depthwise": (depthwise_net, images), "concat": (concat_net, images), "flat": (flat_net, images),
-    "twice": (twice_net, images),
+    "twice": (twice_net, images), "pooled": (pooled_net, images),
 }
 
 
