@@ -3,13 +3,19 @@
     python scripts/benchmark.py search-step [--batch 128] [--repeats 15] [--json FILE]
     python scripts/benchmark.py regret [--seeds 10] [--only gumbel dbp] [--rebuild] [--json FILE]
     python scripts/benchmark.py population [--model resnet8] [--members 1 4 16] [--json FILE]
+    python scripts/benchmark.py sweep [--trials 100 1000] [--json FILE]
+    python scripts/benchmark.py overhead [--repeats 3] [--json FILE]
+    python scripts/benchmark.py deploy RUN --point p003 [--images 10000] [--json FILE]
 
 `search-step` times a plain float training step of ResNet-8 and search steps over the same network:
 bits per layer, bits per channel, bits per channel with searched activations; and the peak memory that
 the compiler plans for each. Other processes on the machine disturb absolute times; quote the ratios.
 `regret` compares what every controller finds with the best of all assignments of a small space (see
 `regret.py`), and ends with 1 where one that must find it does not. `population` times search steps of
-many members in one program and one after another (see `population.py`).
+many members in one program and one after another (see `population.py`). `sweep` runs sweeps of many trials
+that do nothing, `overhead` tells what a sweep adds to the work of its trials (see `sweep_scale.py`).
+`deploy` holds the files of a point against its network on real images, and times them in onnxruntime (see
+`deploy.py`).
 """
 
 import argparse
@@ -37,6 +43,11 @@ from mpnas.supernet import Supernet, attach
 from mpnas.train import Optimizer, Phase, start
 from mpnas.train.step import StepSpec, compiled_step, limited
 
+try:
+    import deploy
+except ImportError:  # the extra `onnx` is not installed
+    deploy = None
+
 VARIANTS: dict[str, list[Rule]] = {
     "float": [],
     "weights per layer": [Rule(match="*", weights=(2, 4, 8), granularity="layer")],
@@ -61,6 +72,8 @@ def main() -> None:
     regret.add(commands)
     population.add(commands)
     sweep_scale.add(commands)
+    if deploy is not None:
+        deploy.add(commands)
     arguments = parser.parse_args()
     sys.exit(arguments.run(arguments))
 

@@ -1,17 +1,28 @@
 """How sweeps scale: many trials that do nothing, and what a sweep adds to the work of its trials.
 
-`scale`: sweeps of a network of two layers whose phases have no steps, so that all that is left is what mpnas
+    python scripts/benchmark.py sweep [--trials 100 1000] [--cpus 2] [--json FILE]
+    python scripts/benchmark.py overhead [--repeats 3] [--cpus 2] [--steps 1.0] [--json FILE]
+
+`sweep`: sweeps of a network of two layers whose phases have no steps, so that all that is left is what mpnas
 and Ray do for a trial: placing it, its data and structure, repair, evaluation, checkpoint, record. Measured
 are the time per trial, the memory of the driver on the way, the size of the run folder, and how long
 `pareto show` takes on the result.
 
-`overhead`: the same eight trials of the digits bare, one after another in one process, and as a sweep.
+`overhead`: the same eight trials of the digits (two float networks, six searches) bare, one after another in
+one process, and as a sweep, in turn; the compilation cache is warmed first. The ratio is of core-seconds:
+those that the sweep had, over those of the bare trials. A trial starts when Ray hands it to a worker, and its
+first step is over when the rows of its metrics say so; told is the slowest trial of each kind: the first one
+of a new worker (a float network), the first search of a worker, which traces its program and reads it from
+the cache, and a search in a worker that has done one. `--steps 0.05` has a twentieth of the steps, to see
+that it works.
 """
 
 import argparse
 import json
 import os
+import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 SWEEPS = (100, 1000)
+# What a sweep may cost, at most: core-seconds against bare trials, seconds from placing to the first step.
+ALLOWED = {"ratio_of_core_seconds": 1.1, "first_step_new_worker": 3.0, "first_step_reused_worker": 0.5}
 TABLE: dict[str, Any] = {
     "name": "nothing",
     "model": {"name": "mlp", "features": [64, 8, 10]},
@@ -37,32 +50,53 @@ TABLE: dict[str, Any] = {
 
 
 def add(commands: Any) -> None:
-    """The sub-command of `benchmark.py`."""
-    parser = commands.add_parser("sweep", help="sweeps of many trials that do nothing; overhead of a sweep")
+    """The sub-commands of `benchmark.py`."""
+    parser = commands.add_parser("sweep", help="sweeps of many trials that do nothing")
     parser.add_argument("--trials", type=int, nargs="+", default=SWEEPS)
-    parser.add_argument("--cpus", type=int, default=2)
-    parser.add_argument("--only", choices=["scale", "overhead"])
-    parser.add_argument("--json", type=Path)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run_scale)
+    other = commands.add_parser("overhead", help="what a sweep adds to the work of its trials")
+    other.add_argument("--repeats", type=int, default=3)
+    other.add_argument("--steps", type=float, default=1.0, help="share of the steps of the digits")
+    other.set_defaults(run=run_overhead)
+    for one in (parser, other):
+        one.add_argument("--cpus", type=int, default=2)
+        one.add_argument("--json", type=Path)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run_scale(arguments: argparse.Namespace) -> int:
     """Measure, print, and end with 1 where growth is not linear or memory not flat."""
-    results: dict[str, Any] = {}
-    code = 0
-    if arguments.only != "overhead":
-        results["scale"] = rows = [scale(trials, arguments.cpus) for trials in arguments.trials]
-        first, last = rows[0], rows[-1]
-        growth = last["seconds_per_trial"] / first["seconds_per_trial"]
-        flat = last["driver_mb_end"] / last["driver_mb_early"]
-        print(f"time per trial, {last['trials']} against {first['trials']} trials: {growth:.2f}x; "
-              f"driver memory at the end against after a tenth: {flat:.2f}x")
-        code = int(growth > 1.2 or flat > 1.2)
-    if arguments.only != "scale":
-        results["overhead"] = overhead(arguments.cpus)
+    rows = [scale(trials, arguments.cpus) for trials in arguments.trials]
+    first, last = rows[0], rows[-1]
+    growth = last["seconds_per_trial"] / first["seconds_per_trial"]
+    size = last["folder_mb"] / last["trials"] / (first["folder_mb"] / first["trials"])
+    flat = last["driver_mb_end"] / last["driver_mb_early"]
+    more = last["driver_mb_end"] / first["driver_mb_end"]
+    print(f"{last['trials']} against {first['trials']} trials: time per trial {growth:.2f}x, "
+          f"run folder per trial {size:.2f}x, driver memory {more:.2f}x; "
+          f"at its end against after a tenth of its trials {flat:.2f}x")
+    _keep(arguments, "sweep", {"rows": rows, "time_growth": growth, "folder_growth": size,
+                               "memory_growth": more, "memory_end_to_early": flat})
+    return int(max(growth, size, flat, more) > 1.2)
+
+
+def run_overhead(arguments: argparse.Namespace) -> int:
+    """Measure, print, and end with 1 where a sweep costs more than it is allowed to."""
+    rows = overhead(arguments.cpus, arguments.repeats, arguments.steps)
+    median = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    print("median: " + _line(median))
+    _keep(arguments, "overhead", {"rows": rows, "median": median, "steps": arguments.steps})
+    return int(any(median[name] > most for name, most in ALLOWED.items()))
+
+
+def _keep(arguments: argparse.Namespace, command: str, found: dict[str, Any]) -> None:
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
-    return code
+        about = {"command": f"python scripts/benchmark.py {command}", "cpus": arguments.cpus,
+                 "machine": platform.machine(), "python": platform.python_version()}
+        arguments.json.write_text(json.dumps(about | found, indent=1) + "\n")
+
+
+def _line(row: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {value:,.6g}" for name, value in row.items())
 
 
 def scale(trials: int, cpus: int) -> dict[str, Any]:
@@ -97,7 +131,7 @@ def scale(trials: int, cpus: int) -> dict[str, Any]:
             "pareto_show_seconds": round(show_seconds, 2),
             "pareto_show_lines": len(shown.stdout.splitlines()),
         }
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
+        print(_line(row), flush=True)
         return row
     finally:
         shutil.rmtree(root, ignore_errors=True)
@@ -142,52 +176,64 @@ def _size(folder: Path) -> int:
 # Overhead -----------------------------------------------------------------------------------------
 
 
-def overhead(cpus: int) -> dict[str, Any]:
-    """Eight trials of the digits bare and as a sweep; and what one trial adds before its first step."""
+def overhead(cpus: int, repeats: int, share: float) -> list[dict[str, float]]:
+    """Eight trials of the digits bare and as a sweep, in turn; and what precedes the first step of each."""
     from mpnas.sweep.config import experiment_of, read_experiment
     from mpnas.sweep.plan import plan_of, save_plan
 
     _, table = experiment_of("digits")
     table |= {
-        "controllers": ["gumbel"], "seeds": [0, 1], "float_seeds": [], "budgets": [{"weight_bytes": 0.25}],
-        "references": {"uniform": [4], "random": True},
+        "controllers": ["gumbel"], "seeds": [0, 1], "float_seeds": [],
+        "budgets": [{"weight_bytes": share_of_8_bit} for share_of_8_bit in (0.07, 0.14, 0.25)],
+        "references": {"uniform": [], "random": False},
     }
+    for stage in ("float", "search", "retrain"):
+        phase = table["recipe"][stage]
+        phase["steps"] = max(round(share * phase["steps"]), 20)
     plan = plan_of(table, read_experiment(table, "digits"))
     assert len(plan.trials) == 8
     root = Path(tempfile.mkdtemp(prefix="mpnas-overhead-"))
     try:
-        for name in ("warm", "bare", "sweep"):
+        names = [f"{kind}{number}" for number in range(repeats) for kind in ("bare", "sweep")]
+        for name in ("warm", *names):
             save_plan(plan, root / name)
-        environment = os.environ | {"NPROC": "1"}
-        bare = (
-            "import sys, time; from pathlib import Path; from mpnas.sweep.worker import prepare; prepare()\n"
-            "from mpnas.sweep.plan import load_plan; from mpnas.sweep.trial import run_trial, bench_of\n"
-            "folder = Path(sys.argv[1]); plan = load_plan(folder); bench_of(plan)\n"
-            "for trial in plan.trials:\n"
-            "    began = time.perf_counter(); run_trial(folder, trial.id)\n"
-            "    print(time.perf_counter() - began, flush=True)\n"
-        )
-        command = [sys.executable, "-c", bare]
-        subprocess.run([*command, str(root / "warm")], check=True, capture_output=True, env=environment)
-        found = subprocess.run([*command, str(root / "bare")], check=True, capture_output=True, text=True,
-                               env=environment)
-        work = sum(map(float, found.stdout.split()))
-        wall, starts = _timed_sweep(root / "sweep", cpus)
-        inside = sum(
-            json.loads(path.read_text())["seconds"]["total"]
-            for path in root.glob("sweep/trials/*/result.json")
-        )
-        row = {
-            "bare_seconds": round(work, 1), "seconds_inside_trials": round(inside, 1),
-            "sweep_seconds": round(wall, 1), "cpus": cpus,
-            "ratio_to_sum": round(wall / work, 3), "ratio_to_share": round(wall * cpus / work, 3),
-            "first_step_new_worker": round(max(starts[:cpus]), 2),
-            "first_step_reused_worker": round(sorted(starts[cpus:])[len(starts[cpus:]) // 2], 2),
-        }
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
-        return row
+        _bare_seconds(root / "warm")
+        rows = []
+        for number in range(repeats):
+            bare = _bare_seconds(root / f"bare{number}")
+            wall, starts = _timed_sweep(root / f"sweep{number}", cpus)
+            inside = sum(
+                json.loads(path.read_text())["seconds"]["total"]
+                for path in root.glob(f"sweep{number}/trials/*/result.json")
+            )
+            rows.append({
+                "bare_seconds": bare, "seconds_inside_trials": inside, "sweep_seconds": wall,
+                "ratio_of_core_seconds": wall * cpus / bare, "ratio_of_wall_to_sum": wall / bare,
+                "first_step_new_worker": max(starts[:cpus]),
+                "first_step_new_program": max(starts[cpus:2 * cpus]),
+                "first_step_reused_worker": max(starts[2 * cpus:]),
+            })
+            print(_line(rows[-1]), flush=True)
+        return rows
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _bare_seconds(folder: Path) -> float:
+    """Seconds of all trials of a plan, one after another in a process of their own."""
+    code = (
+        "import sys, time; from pathlib import Path; from mpnas.sweep.worker import prepare; prepare()\n"
+        "from mpnas.sweep.plan import load_plan; from mpnas.sweep.trial import run_trial, bench_of\n"
+        "folder = Path(sys.argv[1]); plan = load_plan(folder); bench_of(plan)\n"
+        "for trial in plan.trials:\n"
+        "    began = time.perf_counter(); run_trial(folder, trial.id)\n"
+        "    print(time.perf_counter() - began, flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], check=True, capture_output=True, text=True,
+        env=os.environ | {"NPROC": "1"},
+    )
+    return sum(map(float, done.stdout.split()))
 
 
 def _timed_sweep(folder: Path, cpus: int) -> tuple[float, list[float]]:

@@ -55,6 +55,8 @@ def test_commands_of_the_readme_plan_and_sweep_a_network_of_ones_own(folder):
     assert all(point["costs"]["weight_bytes"] <= point["limits"]["weight_bytes"] for point in front["points"])
     picked = run(folder, MPNAS, "pareto", "pick", "runs/my_net", "--max", "weight_bytes=2kB")
     assert "p0" in picked
+    assert "test inputs" in run(folder, MPNAS, "export", "runs/my_net", "--point", "p000")
+    assert violations(load(folder / "runs/my_net/front.json"), root=folder / "runs/my_net") == []
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ VERBS = {
     "pareto": "Show, check, pick from, merge, compare or export fronts; needs no JAX.",
     "report": "Write the page of a front again; needs no JAX.",
     "export": "Write the network of one point as a file for elsewhere.",
-    "eval": "Measure trained weights, or check a point against its file.",
+    "eval": "Measure trained weights, check a point against its file, or files against each other.",
 }
 
 

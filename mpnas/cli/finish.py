@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mpnas.cli.options import Machine
 from mpnas.cli.printing import short, show
 from mpnas.errors import BudgetError
 from mpnas.pareto import pick, save
-from mpnas.report import front_table, gap_warnings, reference_table, rejected_table, verdict
+from mpnas.report import front_table, gap_warnings, reference_table, rejected_table, verdict, volume_text
 from mpnas.report.events import write_events
 from mpnas.report.evidence import evidence_of
 from mpnas.report.page import write_page
@@ -39,7 +40,7 @@ def finish(folder: Path, machine: Machine, twin: Twin | None = None) -> None:
     """
     # Ray's daemons are forked and at once replaced by other programs, so JAX's threads are not missed.
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
-    again = f"Go on with: mpnas resume {short(folder) if twin is None else twin.remote.uri}"
+    again = _again(folder, twin)
 
     def lost(words: str) -> None:
         # Another thread: the main one hangs in Ray, which answers to nothing any more.
@@ -60,10 +61,19 @@ def finish(folder: Path, machine: Machine, twin: Twin | None = None) -> None:
             stop(f"the sweep itself failed: {outcome.error}. {_done(folder, plan)}. {again}", SWEEP_FAILED)
         front = front_of(folder)
         files = write_front(front, folder)
-    print_front(front, files)
+    print_front(front, [*files, folder / "tensorboard"])
     # To stop a search that falls behind is what was asked for, no failure.
     if count := sum(not row["reason"].startswith(STOPPED) for row in front["rejected"]):
         stop(f"{count} of {len(plan.trials)} trials failed; the reasons are under 'Rejected'.", SOME_FAILED)
+
+
+@contextlib.contextmanager
+def resumable(folder: Path, twin: Twin | None = None) -> Iterator[None]:
+    """Where Ctrl-C comes before the first trial begins: the run is there already, so say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop(f"interrupted before a trial began. {_again(folder, twin)}", INTERRUPTED)
 
 
 def write_front(front: dict[str, Any], folder: Path) -> list[Path]:
@@ -86,10 +96,14 @@ def print_front(front: dict[str, Any], files: list[Path]) -> None:
     if front["rejected"]:
         tables.append(rejected_table(front))
     show(*tables)
-    for sentence in (*verdict(front), *gap_warnings(front)):
+    for sentence in filter(None, (volume_text(front), *verdict(front), *gap_warnings(front))):
         click.echo(sentence)
     if files:
         click.echo("\nWritten: " + ", ".join(short(path) for path in files))
+
+
+def _again(folder: Path, twin: Twin | None) -> str:
+    return f"Go on with: mpnas resume {short(folder) if twin is None else twin.remote.uri}"
 
 
 def _done(folder: Path, plan: Plan) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mpnas.cli.options import FOLDER
-from mpnas.cli.printing import duration, row, short, show
+from mpnas.cli.printing import duration, percent, row, short, show
 from mpnas.cli.status import look
 from mpnas.errors import RunFolderError
 from mpnas.report.tables import table_of
@@ -41,7 +41,7 @@ def command(root: Path) -> None:
             continue
         done, failed = (sum(s.state == state for s in statuses) for state in ("done", "failed"))
         standing = standing_of(statuses)
-        volume = "-" if standing.hypervolume is None or not standing.front else f"{standing.hypervolume:.4f}"
+        volume = percent(standing.hypervolume if standing.front else None)
         state = "running" if holder else "done" if done + failed == len(statuses) else "interrupted"
         row(table, short(folder), outline_of(folder).name, state, f"{done}/{len(statuses)}", failed,
             len(standing.front), volume, age)

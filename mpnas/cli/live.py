@@ -18,10 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mpnas.cli.printing import duration
-from mpnas.report.tables import amount_text, table_of
+from mpnas.report.tables import amount_text, in_words, table_of
 from mpnas.sweep.early import STOPPED
 from mpnas.sweep.standing import standing_of
-from mpnas.sweep.watch import Overall, Pace, Status
+from mpnas.sweep.watch import COST, Overall, Pace, Status
 
 LINE_EVERY = 15.0  # seconds between two lines of progress where there is no terminal
 STYLES = {"running": "bold", "waiting": "dim", "interrupted": "yellow", "done": "green", "failed": "red"}
@@ -62,7 +62,7 @@ class Screen:
 
 
 class SweepLines:
-    """One plain line per trial that finishes, and a line of progress at most every 15 seconds.
+    """One plain line per trial that finishes, and every 15 seconds one of progress and the front so far.
 
     Args:
       echo: Prints a line.
@@ -82,7 +82,6 @@ class SweepLines:
         for status in over:
             if status.id not in self._told:
                 self._told.add(status.id)
-                self._last = now
                 self._echo(f"[{len(self._told)}/{len(statuses)}] {finished_text(status)}")
         if now - self._last >= LINE_EVERY and overall.over < overall.trials:
             self._last = now
@@ -96,7 +95,7 @@ def finished_text(status: Status) -> str:
         reason = " ".join((status.reason or "it has no result.").split())
         return f"{status.id} {reason}" if reason.startswith(STOPPED) else f"{status.id} failed: {reason}"
     accuracy = "" if status.accuracy is None else f"accuracy {100 * status.accuracy:.2f} %"
-    cost = "" if status.exact is None else f"{amount_text(status.exact)} weight bytes"
+    cost = "" if status.exact is None else f"{amount_text(status.exact)} {in_words(status.cost)}"
     facts = [fact for fact in (accuracy, cost, duration(status.seconds)) if fact not in ("", "-")]
     return f"{status.id} done: {', '.join(facts)}"
 
@@ -129,9 +128,11 @@ def sweep_screen(statuses: tuple[Status, ...], overall: Overall, height: int) ->
 
 def statuses_table(statuses: Sequence[Status]) -> Table:
     """One row per trial."""
+    name = statuses[0].cost if statuses else COST
+    unit = "bytes" if name == COST else in_words(name)
     table = table_of(
         "", ["trial", "state", "stage"],
-        ["steps", "expected\n[weight bytes]", "exact\n[weight bytes]", "accuracy", "time left"],
+        ["steps", f"expected\n[{unit}]", f"exact\n[{unit}]", "accuracy", "time left"],
     )
     table.title = None
     for status in statuses:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mpnas.cli.finish import finish
+from mpnas.cli.finish import finish, resumable
 from mpnas.cli.options import Machine, machine_options
 from mpnas.cli.prepare import announce, begin, foresee
 from mpnas.cli.prospect import prospect
@@ -40,7 +40,8 @@ def command(place: Place, retry_failed: bool, machine: Machine) -> None:
         if retry_failed and (names := forget_failures(folder, plan)):
             click.echo(f"Trying again: {', '.join(names)}.")
         announce(plan, folder)
-        foresee(found, folder, machine.at_once)
+        with resumable(folder, twin):
+            foresee(found, folder, machine.at_once)
         finish(folder, machine, twin)
 
 

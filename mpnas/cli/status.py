@@ -115,7 +115,7 @@ def status_json(folder: Path, statuses: tuple[Status, ...], holder: Holder | Non
         "run": outline_of(folder).name,
         "holder": None if holder is None else dataclasses.asdict(holder),
         "overall": overall,
-        "front": [{"weight_bytes": cost, "accuracy": accuracy} for cost, accuracy in standing.front],
+        "front": [{standing.cost: cost, "accuracy": accuracy} for cost, accuracy in standing.front],
         "hypervolume": standing.hypervolume,
         "trials": [dataclasses.asdict(status) for status in statuses],
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mpnas.cli.finish import finish
+from mpnas.cli.finish import finish, resumable
 from mpnas.cli.grid import gridded
 from mpnas.cli.options import (
     Machine,
@@ -79,7 +79,8 @@ def command(
         found = dataclasses.replace(found, plan=load_plan(folder))  # with what an earlier call has proposed
         announce(found.plan, folder)
         show(budget_table(found.limits))
-        foresee(found, folder, machine.at_once)
+        with resumable(folder, twin):
+            foresee(found, folder, machine.at_once)
         finish(folder, machine, twin)
 
 

@@ -4,7 +4,8 @@ Weights, ranges and rounding are constants in the program (`jax.export`), so the
 the discretised network computes, in float: what simulation does, not integers. The batch has any size.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,25 @@ def write_stablehlo(
         return nnx.merge(graph, state, copy=True)(x)
 
     try:
-        exported = export.export(jax.jit(network), platforms=tuple(platforms))(inputs)
+        with _nameless():
+            exported = export.export(jax.jit(network), platforms=tuple(platforms))(inputs)
     except InconclusiveDimensionOperation as error:
         raise UnsupportedOperationError(
             f"the network needs to know its batch size: {str(error).splitlines()[0]} "
             "Export it for one size, batch=1."
         ) from error
     path.write_bytes(exported.serialize())
+
+
+@contextlib.contextmanager
+def _nameless() -> Iterator[None]:
+    """Without places in source files: they are folders of this machine, and differ with every caller."""
+    before = jax.config.jax_traceback_in_locations_limit  # type: ignore[attr-defined]
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", before)
 
 
 def read_stablehlo(path: Path) -> Callable[[Any], np.ndarray]:

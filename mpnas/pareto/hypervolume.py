@@ -1,7 +1,7 @@
 """Hypervolume: the size of everything that a set of points beats, up to a reference point.
 
-Two objectives are swept in one pass; more are counted by the exclusive volume of each point in
-turn, exact for any number of objectives and meant for fronts of some dozens of points.
+Two objectives are swept in one pass, three in slices of two; more are counted by the exclusive volume of
+each point in turn, exact for any number of objectives and meant for fronts of some dozens of points.
 
 Source: While, Bradstreet, Barone, IEEE Trans. Evol. Comput. 16(1), 2012, "A fast way of
 calculating exact hypervolumes" (WFG), section III.
@@ -37,15 +37,23 @@ def hypervolume(values: ArrayLike, directions: Sequence[str], reference: Sequenc
     gains = oriented(values, directions) - oriented([reference], directions)
     gains = gains[(gains > 0).all(axis=1)]
     with np.errstate(over="ignore", invalid="ignore"):  # the caller sees that it is not finite
-        return _sweep(gains) if len(directions) == 2 else _exclusive_sum(_front(gains))
+        if len(directions) == 2:
+            return _sweep(gains)
+        return _slices(_front(gains)) if len(directions) == 3 else _exclusive_sum(_front(gains))
 
 
 def _sweep(gains: Float[np.ndarray, "n 2"]) -> float:
-    volume, height = 0.0, 0.0
-    for width, top in gains[np.argsort(-gains[:, 0], kind="stable")]:
-        volume += float(width) * max(0.0, float(top) - height)
-        height = max(height, float(top))
-    return volume
+    width, top = gains[np.argsort(-gains[:, 0], kind="stable")].T
+    height = np.maximum.accumulate(np.concatenate([[0.0], top]))
+    # A sum from left to right, as cumsum's, is the same for the same points in every file.
+    return float(np.cumsum(np.concatenate([[0.0], width * np.diff(height)]))[-1])
+
+
+def _slices(gains: Float[np.ndarray, "n 3"]) -> float:
+    # From the third objective's top down, what is beaten at each level is the area of those above it.
+    gains = gains[np.argsort(-gains[:, 2], kind="stable")]
+    depth = -np.diff(np.concatenate([gains[:, 2], [0.0]]))
+    return float(sum(_sweep(gains[: k + 1, :2]) * depth[k] for k in range(len(gains)) if depth[k] > 0))
 
 
 def _front(gains: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "k m"]:

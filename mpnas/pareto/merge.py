@@ -22,7 +22,7 @@ Run = tuple[str, str]  # id, config_sha256
 Trial = tuple[Run, str]
 
 PARTS = ("points", "references", "rejected")
-_ALIKE = ("objectives", "cost_models", "groups", "run.model", "run.dataset", "run.sites")
+_ALIKE = ("cost_models", "groups", "run.model", "run.dataset", "run.sites")
 _WHICH = {"name", "controllers", "budgets", "seeds", "float_seeds", "references"}
 """Keys of a config that say which trials there are; the others say how each one is run."""
 
@@ -64,21 +64,34 @@ def merge(fronts: Sequence[Front], names: Sequence[str]) -> dict[str, Any]:
         parts[part].append(row)
     return assemble(
         points=parts["points"], references=parts["references"], rejected=parts["rejected"], run=run,
-        objectives=fronts[0]["objectives"], cost_models=fronts[0]["cost_models"],
+        objectives=_deciding(fronts), cost_models=fronts[0]["cost_models"],
         ties=fronts[0]["groups"], created_utc=created,
     )
 
 
+def _deciding(fronts: Sequence[Front]) -> list[dict[str, Any]]:
+    """The objectives, on the front where one of the fronts decides by them: each has budgets of its own."""
+    listed = zip(*(front["objectives"] for front in fronts), strict=True)
+    return [{**same[0], "on_front": any(o["on_front"] for o in same)} for same in listed]
+
+
 def _refuse_difference(one: Front, other: Front, name: str, other_name: str) -> None:
+    left, right = ([{**o, "on_front": None} for o in front["objectives"]] for front in (one, other))
+    if found := _difference(left, right, ("objectives",)):
+        raise FrontFileError(_differ(name, other_name, found))
     for path in _ALIKE:
-        left, right = one, other
+        here, there = one, other
         for key in path.split("."):
-            left, right = left[key], right[key]
-        if found := _difference(left, right, tuple(path.split("."))):
-            raise FrontFileError(
-                f"{name} and {other_name} differ in {found}. Only sweeps of one network, on the same "
-                "data, with the same sites and costs, make one front."
-            )
+            here, there = here[key], there[key]
+        if found := _difference(here, there, tuple(path.split("."))):
+            raise FrontFileError(_differ(name, other_name, found))
+
+
+def _differ(name: str, other: str, found: str) -> str:
+    return (
+        f"{name} and {other} differ in {found}. Only sweeps of one network, on the same data, with the same "
+        "sites and costs, make one front."
+    )
 
 
 def _difference(left: Any, right: Any, path: tuple[object, ...]) -> str | None:
@@ -149,7 +162,10 @@ def _same(
             "it. Merge the newest front of each run alone; a run done twice needs a name of its own."
         )
     there = [row for row in (left, right) if row.get("artifacts")]
-    return min(there or [left], key=lambda row: _canonical(row.get("artifacts")))
+    # The same run before and after an export: the row that tells more.
+    return min(there or [left], key=lambda row: (
+        -len(row.get("artifacts", {}).get("exports", [])), _canonical(row.get("artifacts")),
+    ))
 
 
 def _called(runs: Mapping[Run, Any]) -> dict[Run, str]:

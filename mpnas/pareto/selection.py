@@ -43,14 +43,16 @@ def pick(
     candidates = [point for point in front["points"] if point["nondominated"]]
     if not candidates:
         raise BudgetError("the front has no points; see its rejected trials for the reasons.")
-    loss = None if max_drop is None else _loss_allowed(front, judge, sign, max_drop)
+    start = None if max_drop is None else _float_metric(front, judge, max_drop)
+    # Computed drops carry rounding of the order 1e-16; 0.9 - 0.89 must fit a drop of 0.01.
+    loss = None if start is None or max_drop is None else sign * start + max_drop + 1e-12
     fitting = [
         point for point in candidates
         if all(value_of(point, cost) <= maximum for cost, maximum in bounds)
         and (loss is None or sign * value_of(point, judge) <= loss)
     ]
     if not fitting:
-        raise BudgetError(_nothing_fits(candidates, bounds, judge, max_drop))
+        raise BudgetError(_nothing_fits(candidates, bounds, judge, max_drop, start))
     cheap = first_cost(front)
 
     def order(point: dict[str, Any]) -> tuple[float, float, str]:
@@ -68,9 +70,8 @@ def _objective(front: Mapping[str, Any], name: str, kind: str) -> dict[str, Any]
     return known[name]
 
 
-def _loss_allowed(
-    front: Mapping[str, Any], judge: Mapping[str, Any], sign: float, max_drop: float
-) -> float:
+def _float_metric(front: Mapping[str, Any], judge: Mapping[str, Any], max_drop: float) -> float:
+    """What the float networks reach, on the mean."""
     floats = [value_of(r, judge) for r in front["references"] if r["kind"] == "float"]
     if not floats:
         raise FrontFileError(
@@ -79,8 +80,7 @@ def _loss_allowed(
         )
     if not max_drop >= 0:
         raise BudgetError(f"the largest drop must be at least 0, got {max_drop}.")
-    # Computed drops carry rounding of the order 1e-16; 0.9 - 0.89 must fit a drop of 0.01.
-    return sign * (sum(floats) / len(floats)) + max_drop + 1e-12
+    return sum(floats) / len(floats)
 
 
 def _nothing_fits(
@@ -88,15 +88,26 @@ def _nothing_fits(
     bounds: list[tuple[dict[str, Any], float]],
     judge: Mapping[str, Any],
     max_drop: float | None,
+    start: float | None,
 ) -> str:
-    asked = [f"{cost['name']} <= {maximum:.12g}" for cost, maximum in bounds]
-    if max_drop is not None:
-        asked.append(f"{judge['name']} within {max_drop:g} of the float network")
+    asked = [f"{cost['name']} <= {_said(cost, maximum)}" for cost, maximum in bounds]
+    if max_drop is not None and start is not None:
+        drop = f"{100 * max_drop:g} points" if judge["unit"] == "fraction" else f"{max_drop:g}"
+        asked.append(f"{judge['name']} within {drop} of the float network's {_said(judge, start)}")
     offers = []
     for objective in [*(cost for cost, _ in bounds), judge]:
         values = [value_of(point, objective) for point in candidates]
-        offers.append(f"{objective['name']} {min(values):.6g} to {max(values):.6g}")
+        low, high = _said(objective, min(values)), _said(objective, max(values))
+        offers.append(f"{objective['name']} {low}" + (f" to {high}" if high != low else ""))
     return (
         f"no point of the front has {' and '.join(asked)}; it offers {', '.join(offers)}. "
-        "Loosen the bounds, or sweep with tighter budgets."
+        "Loosen the bounds, or sweep with other budgets."
     )
+
+
+def _said(objective: Mapping[str, Any], value: float) -> str:
+    """A value as a person reads it: 20,000 and 79.31 %."""
+    if objective["unit"] == "fraction":
+        return f"{100 * value:.2f} %"
+    # Six digits would turn a million into 1e+06.
+    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:,.6g}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mpnas.pareto.bits import runs_of, shares
+from mpnas.pareto.bits import Sites, runs_of, shares
 from mpnas.report.layers import counts_of, in_order, layers_of
 from mpnas.report.svg import percent, tag
 
@@ -118,12 +118,13 @@ def bits_words(bits: int) -> str:
     return {0: "left out", 1: "1 bit"}.get(bits, f"{bits} bits")
 
 
-def used_bits(assignments: Iterable[Mapping[str, Any]]) -> list[int]:
-    """Every bit-width of the assignments, ascending."""
+def used_bits(sites: Sites, assignments: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Every bit-width of the assignments, ascending; a mask keeps or leaves out, and has no bits."""
     found: set[int] = set()
     for assignment in assignments:
-        for decision in assignment.values():
-            found |= {bits for bits, _ in runs_of(decision, 1)}
+        for name, decision in assignment.items():
+            if name in sites and sites[name]["kind"] in KINDS:
+                found |= {bits for bits, _ in runs_of(decision, 1)}
     return sorted(found)
 
 

@@ -38,6 +38,7 @@ def commands(front: Mapping[str, Any]) -> list[tuple[str, str]]:
         found += [
             ("Pick the best network that a device can afford", f"mpnas pareto pick {run} --max {bound}"),
             (f"Rebuild {name} and hold it against the file", f"mpnas eval {run} {point}"),
+            (f"Write {name} as one file of integers", f"mpnas export {run} {point}"),
             (f"Train {name} again, for longer if you like", f"mpnas retrain {run} {point}"),
         ]
     found.append(("Write this page again", f"mpnas report {run}"))

@@ -7,7 +7,7 @@ a hundredth, the mixture that was trained is not the network that was found.
 from collections.abc import Mapping
 from typing import Any
 
-from mpnas.report.tables import amount_text
+from mpnas.report.tables import amount_text, in_words
 
 LARGEST = 0.01  # of the discrete cost
 
@@ -42,7 +42,7 @@ def gap_words(gap: Mapping[str, Any]) -> str:
     name = max(shares, key=lambda key: shares[key])
     undecided = 100 * float(gap.get("undecided_fraction") or 0)
     return (
-        f"expected {name} {amount_text(expected[name])}, discrete {amount_text(discrete[name])} "
+        f"expected {in_words(name)} {amount_text(expected[name])}, discrete {amount_text(discrete[name])} "
         f"({100 * shares[name]:.1f} % apart), {undecided:.0f} % of the decisions undecided. Give the search "
         "more steps, a larger learning rate of the logits, or a lower temperature at its end."
     )

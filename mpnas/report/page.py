@@ -29,7 +29,7 @@ from mpnas.report.course_figures import PANELS, search_pictures, volume_picture
 from mpnas.report.evidence import Evidence, evidence_of
 from mpnas.report.front_figure import front_picture, percent_of
 from mpnas.report.sensitivity_figure import sensitivity_rows
-from mpnas.report.tables import amount_text, in_words, uniform_cost
+from mpnas.report.tables import amount_text, export_rows, in_words, uniform_cost
 from mpnas.report.verdict_words import judged
 
 Front = Mapping[str, Any]
@@ -78,12 +78,13 @@ def page_html(front: Front, evidence: Evidence = Evidence()) -> str:
     best = best_of(front)
     shown = _spread(on, best)
     searches = search_pictures(front, evidence.history)
-    bits = used_bits(point["assignment"] for point in shown)
+    bits = used_bits(run["sites"], (point["assignment"] for point in shown))
     return template.render(
         front=front, run=run, title=portable(f"{run['model']['name']} on {run['dataset']['name']}"),
         summary=_summary(front, on), tiles=_tiles(front, on, best),
         judged=judged(front),
         picture=front_picture(front), rows=_point_rows(front), references=_reference_rows(front),
+        exports=export_rows(front),
         headings=_headings(front), has_base=uniform_cost(front, 8) is not None, on=on, best=best,
         details=[_detail(front, point) for point in shown if point["assignment"]],
         hidden=len(on) - len(shown), bits=[(b, bits_words(b)) for b in bits],

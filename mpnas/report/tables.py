@@ -5,6 +5,8 @@ Cells are `Text`, never markup: names in a front may come from strangers.
 """
 
 import io
+import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpnas.pareto.bits import Sites, main_bits, shares
-from mpnas.pareto.objectives import first_cost
+from mpnas.pareto.objectives import first_cost, on_front
 from mpnas.pareto.summary import budget_text, over_seeds
 
 Front = Mapping[str, Any]
@@ -30,7 +32,7 @@ def front_table(front: Front, *, dominated: bool = True) -> Table:
       dominated: Whether to list points off the front, too; those on it carry a star.
     """
     base = uniform_cost(front, 8)
-    title = f"{in_words(first_cost(front)['name'])}\n[% of 8-bit]"
+    title = f"{_stacked(first_cost(front)['name'])}\n[% of\n8-bit]"
     table = table_of(
         f"Front of {front['run']['id']}",
         ["id", "controller", "budget"],
@@ -76,6 +78,54 @@ def rejected_table(front: Front) -> Table:
     return table
 
 
+def exports_table(front: Front) -> Table | None:
+    """One row per file that was exported, with its agreement with the network; None if there is none."""
+    table = table_of("Exports", ["id", "format", "file"], ["bytes"], ["against the network"])
+    for cells in export_rows(front):
+        table.add_row(*map(Text, cells))
+    return table if table.row_count else None
+
+
+def export_rows(front: Front) -> list[tuple[str, str, str, str, str]]:
+    """(point, format, path, bytes, agreement) of every file that was exported."""
+    return [
+        (
+            point["id"], export_text(one), one["path"],
+            f"{one['file_bytes']:,}" if "file_bytes" in one else NOTHING,
+            parity_text(one["parity"]) if one.get("parity") else NOTHING,
+        )
+        for point in (*front["points"], *front["references"])
+        for one in point["artifacts"].get("exports", [])
+    ]
+
+
+def export_text(export: Mapping[str, Any]) -> str:
+    """The format of an export with its options.
+
+    >>> export_text({"format": "onnx", "options": {"storage": "int8", "vnni": True}})
+    'onnx (int8, vnni)'
+    """
+    options = export.get("options", {}).items()
+    words = ", ".join(name if value is True else str(value) for name, value in options if value is not False)
+    return f"{export['format']} ({words})" if words else str(export["format"])
+
+
+def parity_text(parity: Mapping[str, Any]) -> str:
+    """How far an export is from its network, in words.
+
+    >>> parity_text({"n": 1000, "mismatch_rate": 0.001, "max_abs_diff": 0.25, "metric_diff": -0.001})
+    '1,000 test inputs: 0.10 % other answers, largest difference of an output 0.25, accuracy -0.10 points'
+    """
+    words = []
+    if "mismatch_rate" in parity:
+        words.append(f"{100 * parity['mismatch_rate']:.2f} % other answers")
+    if "max_abs_diff" in parity:
+        words.append(f"largest difference of an output {parity['max_abs_diff']:.3g}")
+    if "metric_diff" in parity:
+        words.append(f"accuracy {100 * parity['metric_diff']:+.2f} points")
+    return f"{parity.get('n', 0):,} test inputs: {', '.join(words)}"
+
+
 def bits_table(point: Mapping[str, Any], sites: Sites) -> Table:
     """Which share of a network each bit-width holds, weights and activations apart.
 
@@ -95,6 +145,30 @@ def bits_table(point: Mapping[str, Any], sites: Sites) -> Table:
         cells = [f"{100 * s[bits]:.1f} %" if bits in s else NOTHING for _, s in columns]
         table.add_row(*map(Text, [name, *cells]))
     return table
+
+
+def volume_text(front: Front) -> str:
+    """The hypervolume of a front in a sentence; empty where it has none.
+
+    Its share is told where there is a best value of every objective: nothing for a cost, 100 % for a
+    fraction to be large. It is then the share that `mpnas status` shows while the sweep runs.
+    """
+    block = front.get("hypervolume")
+    if block is None or not front["points"]:
+        return ""
+    axes, corner = on_front(front["objectives"]), block["reference_point"]
+    begin = " and ".join(f"{in_words(o['name'])} {amount_text(corner[o['name']])}" for o in reversed(axes))
+    said = f"Hypervolume {block['value']:,.6g}, counted from {begin}"
+    sides = [
+        corner[o["name"]] if o["kind"] == "cost" and o["direction"] == "min"
+        else 1 - corner[o["name"]] if o["unit"] == "fraction" and o["direction"] == "max"
+        else 0.0
+        for o in axes
+    ]
+    box = math.prod(sides)
+    if min(sides) <= 0 or not math.isfinite(box):
+        return f"{said}."
+    return f"{said}; {100 * block['value'] / box:.2f} % of that of a perfect network that costs nothing."
 
 
 def uniform_cost(front: Front, bits: int) -> float | None:
@@ -153,7 +227,12 @@ def table_of(
 
 def _heading(objective: Mapping[str, Any]) -> str:
     unit = "%" if objective["unit"] == "fraction" else objective["unit"]
-    return f"{in_words(objective['name'])}\n[{unit}]"
+    return f"{_stacked(objective['name'])}\n[{unit}]"
+
+
+def _stacked(name: str) -> str:
+    # Numbers are narrower than their names: on a terminal of 120 columns budgets need the room.
+    return textwrap.fill(in_words(name), 9)
 
 
 def in_words(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mpnas.pareto.objectives import first_cost, on_front, report_metric, select_metric
 from mpnas.pareto.summary import SeedMean, budget_text, over_seeds, standard_error
-from mpnas.report.tables import amount_text
+from mpnas.report.tables import amount_text, in_words
 
 Front = Mapping[str, Any]
 
@@ -47,7 +47,7 @@ def _against_uniform(front: Front, searched: list[SeedMean], uniform: SeedMean) 
     if not fitting:
         cheapest = min(mean.costs[name]["mean"] for mean in searched)
         return (
-            f"Against {uniform.label} ({name} {_cost(uniform, name)}): no search is as "
+            f"Against {uniform.label} ({in_words(name)} {_cost(uniform, name)}): no search is as "
             f"cheap; the cheapest has {amount_text(cheapest)}."
         )
     # Chosen on the selection part, like everything; compared on the test part.
@@ -57,7 +57,7 @@ def _against_uniform(front: Front, searched: list[SeedMean], uniform: SeedMean) 
     share = 100 * _mean(best, name) / _mean(uniform, name)
     return (
         f"Against {uniform.label}: the best search that costs no more, {best.label}, is "
-        f"{_difference(front, best, uniform, 'uniform')} at {share:.1f} % of its {name}."
+        f"{_difference(front, best, uniform, 'uniform')} at {share:.1f} % of its {in_words(name)}."
     )
 
 
@@ -70,10 +70,11 @@ def _against_random(front: Front, search: SeedMean, random: list[SeedMean]) -> s
     if not alike:
         asked = budget_text(search.budget) or "no budget"
         return f"{search.label}: no random assignment was measured at {asked}."
-    name = first_cost(front)["name"]
+    limited = [o["name"] for o in front["objectives"] if o["name"] in search.budget]
+    name = next((cost for cost in limited if cost in search.costs), first_cost(front)["name"])
     return (
         f"{search.label} is {_difference(front, search, alike[0], 'random')} under the same budget "
-        f"({name} {_cost(search, name)} against {_cost(alike[0], name)})."
+        f"({in_words(name)} {_cost(search, name)} against {_cost(alike[0], name)})."
     )
 
 
@@ -81,13 +82,13 @@ def _difference(front: Front, one: SeedMean, other: SeedMean, baseline: str) -> 
     objective = report_metric(front)
     name = objective["name"]
     if name not in one.metrics or name not in other.metrics:
-        return f"not comparable with {baseline}, as {name} was not measured for both,"
+        return f"not comparable with {baseline}, as {in_words(name)} was not measured for both,"
     left, right = one.metrics[name], other.metrics[name]
     scale, unit = (100, " points") if objective["unit"] == "fraction" else (1, "")
     sign = 1 if objective["direction"] == "max" else -1
     gain = scale * (left["mean"] - right["mean"])
     error = standard_error(left, right)
-    seeds = f"{name} {gain:+.2f}{unit}, {left['n']} against {right['n']} seeds"
+    seeds = f"{in_words(name)} {gain:+.2f}{unit}, {_seeds(left['n'], right['n'])}"
     if sign * gain <= 0:
         return f"no better than {baseline} ({seeds})"
     if error is None:
@@ -96,6 +97,12 @@ def _difference(front: Front, one: SeedMean, other: SeedMean, baseline: str) -> 
     if sign * gain <= 2 * scale * error:
         return f"no better than {baseline} beyond the noise of the seeds ({noise})"
     return f"better than {baseline} ({noise})"
+
+
+def _seeds(ours: int, theirs: int) -> str:
+    if ours == theirs:
+        return "one seed each" if ours == 1 else f"{ours} seeds each"
+    return f"{ours} against {theirs} seeds"
 
 
 def _mean(mean: SeedMean, cost: str) -> float:

@@ -19,7 +19,7 @@ from mpnas.sweep.bench import bench_of
 from mpnas.sweep.plan import Plan, TrialSpec, load_plan
 from mpnas.train import Found, Teacher, accuracy, one_hot_gates
 
-ON_FRONT = "weight_bytes"
+ALWAYS = "weight_bytes"  # decides where no budget names a cost
 AGAIN = "Run it again with: mpnas resume --retry-failed."
 
 
@@ -52,9 +52,9 @@ def _record(folder: Path, spec: TrialSpec) -> Record:
 def front_of(folder: Path) -> dict[str, Any]:
     """The front document of a run folder, from whatever trials are done."""
     plan = load_plan(folder)
-    bench = bench_of(plan)
+    bench, records = bench_of(plan), records_of(folder, plan)
     return build(
-        records_of(folder, plan),
+        records,
         run={
             "id": plan.experiment.name,
             "config_sha256": plan.digest,
@@ -63,7 +63,7 @@ def front_of(folder: Path) -> dict[str, Any]:
             **_described(bench.net, bench.data, _name(plan.experiment.model)),
             "env": _environment() | {"threads_per_trial": plan.threads},
         },
-        **_terms(bench.net.space, bench.costs),
+        **_terms(bench.net.space, bench.costs, records),
     )
 
 
@@ -155,7 +155,7 @@ def front(
             **_described(net, data, name),
             "env": _environment(),
         },
-        **_terms(net.space, costs),
+        **_terms(net.space, costs, kept),
     )
 
 
@@ -173,18 +173,25 @@ def _environment() -> dict[str, Any]:
     }
 
 
-def _terms(space: Space, costs: Sequence[Cost]) -> dict[str, Any]:
+def _terms(space: Space, costs: Sequence[Cost], records: Sequence[Record]) -> dict[str, Any]:
     now = datetime.datetime.now(datetime.UTC)
     return {
-        "objectives": objectives(costs),
+        "objectives": objectives(costs, records),
         "cost_models": [{"id": f"{cost.name}/1", "counts": dict(cost.counts)} for cost in costs],
         "ties": ties_of(space),
         "created_utc": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
-def objectives(costs: Sequence[Cost] = COSTS) -> list[dict[str, Any]]:
-    """What a front compares: accuracy on the selection part against stored bytes; the rest is shown."""
+def objectives(costs: Sequence[Cost] = COSTS, records: Sequence[Record] = ()) -> list[dict[str, Any]]:
+    """What a front compares: accuracy on the selection part against every cost that a budget limits.
+
+    Stored bytes where none does, or where the limited one has no number for a network of the front, as
+    some have none for floats. The other costs are shown.
+    """
+    asked = {name for record in records for name in record.budget}
+    done = [record for record in records if record.status == "done"]
+    deciding = {name for name in asked if all(name in record.costs for record in done)} or {ALWAYS}
     metrics = [
         {"name": "accuracy", "direction": "max", "unit": "fraction", "kind": "metric", "on_front": True},
         {
@@ -195,7 +202,7 @@ def objectives(costs: Sequence[Cost] = COSTS) -> list[dict[str, Any]]:
     return metrics + [
         {
             "name": cost.name, "direction": "min", "unit": cost.unit, "kind": "cost",
-            "cost_model": f"{cost.name}/1", "on_front": cost.name == ON_FRONT,
+            "cost_model": f"{cost.name}/1", "on_front": cost.name in deciding,
         }
         for cost in costs
     ]

@@ -1,190 +1,238 @@
 """A point of a finished run as a file for elsewhere: rebuilt, written in a format, held against the network.
 
-Each format is one function that writes a file; what the file then computes is compared with the discretised
-network on images of the test part (`mpnas.export.parity`), where there is something here that can run it.
+What the file then computes is compared with the discretised network on inputs of the test part
+(`mpnas.export.parity`), where there is something here that can run it. File, length, digest and parity go
+into the record of the trial and into the front.
 """
 
+import contextlib
 import dataclasses
-import functools
 import os
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-
-from mpnas.cost import WeightBytes, exact_cost
-from mpnas.errors import ConfigError, FrontFileError, PackError
-from mpnas.export.converters import write_csv, write_qwix
-from mpnas.export.graph import IntegerGraph
-from mpnas.export.integer import execute
-from mpnas.export.lower import lower
-from mpnas.export.pack import pack
+from mpnas.errors import CheckpointError, ConfigError, FrontFileError, RunFolderError
 from mpnas.export.parity import Parity, parity_of
-from mpnas.export.stablehlo import read_stablehlo, write_stablehlo
-from mpnas.export.storage import storage_of
-from mpnas.export.unpack import unpack
-from mpnas.space import Assignment
-from mpnas.sweep.collect import sites_of
-from mpnas.sweep.point import Rebuilt, ids_of, rebuilt_point
+from mpnas.pareto.artifacts import digest, inside
+from mpnas.sweep.formats import Format, Shipped, Written, options_of
+from mpnas.sweep.hold import held, holder_of
+from mpnas.sweep.outputs import Run, labels_of, outputs_of, simulated
+from mpnas.sweep.point import Rebuilt, ids_of, point_of, rebuilt_point
+from mpnas.sweep.recorded import (
+    EXPORTS,
+    is_export,
+    record_export,
+    record_retrained,
+    retrainings,
+)
 from mpnas.train import one_hot_gates
+from mpnas.train.checkpoint import filled, load
 
 COMPARED = 1000  # inputs of the test part
-Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Shipped:
-    """A point with everything that an exporter may ask for.
+class Exported:
+    """A point that was exported.
 
     Attributes:
       found: The network of the point.
-      assignment: Its bits.
+      written: What is to be said of the file.
+      entry: What the record and the front say of it.
+      parity: How far its outputs are from the network's; None of what cannot be run.
+      front: The front with the entry.
+      path: The file that the entry is about.
+      recorded: Whether record and front have the entry; of a retraining, its record alone.
     """
 
     found: Rebuilt
-    assignment: Assignment
+    written: Written
+    entry: Mapping[str, Any]
+    parity: Parity | None
+    front: Mapping[str, Any]
+    path: Path
+    recorded: bool
 
-    @functools.cached_property
-    def graph(self) -> IntegerGraph:
-        """The network as integers.
 
-        Raises:
-          UnsupportedOperationError, GraphError: it has no integer form; names the place.
-        """
-        found = self.found
-        return lower(found.net, found.parts, self.assignment, found.bench.data.example())
+def shipped_point(found: Rebuilt, front: Mapping[str, Any]) -> Shipped:
+    """What of a point can be shipped.
+
+    Raises:
+      FrontFileError: it is the float network.
+    """
+    if found.assignment is None:
+        raise FrontFileError(
+            f"'{found.point['id']}' is the float network; it has no bits to export. The front has "
+            f"{ids_of(front)}."
+        )
+    return Shipped(found.net, found.parts, found.assignment, found.bench.data.example())
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
-    """What is to be said of a file that was written.
+class Place:
+    """Where in a run folder an export lies.
 
     Attributes:
-      run: What computes outputs from inputs as the file does; None where nothing here can.
-      sizes: What the file is made of -> bits.
+      path: The file, absolute.
+      checkpoint: Whose weights are exported, one of `retrainings`; None for those of the trial.
     """
 
-    run: Run | None = None
-    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    path: Path
+    checkpoint: str | None = None
 
 
-def packed(shipped: Shipped, path: Path) -> Written:
-    """The packed file; it has been read back, and its weights are as long as the cost says.
-
-    Raises:
-      PackError: they are not.
-    """
-    space = shipped.found.net.space
-    made = pack(shipped.graph, storage_of(space, shipped.assignment))
-    cost = 8 * exact_cost(WeightBytes(), space, shipped.assignment)
-    if made.weight_bits != cost:
-        raise PackError(
-            f"the weights of the packed file have {made.weight_bits} bits, the cost weight_bytes says "
-            f"{cost:g}. This is a defect of mpnas: please report it with the experiment."
-        )
-    path.write_bytes(made.data)
-    return Written(functools.partial(execute, unpack(path.read_bytes())), {
-        "weights, as counted": made.weight_bits, "graph and constants": made.graph_bits,
-        "header and filling": made.other_bits,
-    })
-
-
-def onnx(shipped: Shipped, path: Path) -> Written:
-    """An ONNX file for onnxruntime, which runs it here.
-
-    Raises:
-      ConfigError: the extra `onnx` is not installed.
-    """
-    try:
-        from mpnas.export.onnx_qdq import run_onnx, write_onnx
-    except ImportError as error:
-        raise ConfigError(f"ONNX files need another package ({error}). Install mpnas[onnx].") from error
-    write_onnx(shipped.graph, path)
-    return Written(functools.partial(run_onnx, path))
-
-
-def stablehlo(shipped: Shipped, path: Path) -> Written:
-    """The discretised network as JAX exports programs: its weights in floats, its function exact."""
-    found = shipped.found
-    write_stablehlo(found.net, found.parts, shipped.assignment, found.bench.data.example(), path)
-    return Written(read_stablehlo(path))
-
-
-def csv(shipped: Shipped, path: Path) -> Written:
-    """The bits of each layer as a table."""
-    write_csv(sites_of(shipped.found.net.space), shipped.assignment.to_json(), path)
-    return Written()
-
-
-def qwix(shipped: Shipped, path: Path) -> Written:
-    """Rules for qwix."""
-    write_qwix(sites_of(shipped.found.net.space), shipped.assignment.to_json(), path)
-    return Written()
-
-
-EXPORTERS: Mapping[str, Callable[[Shipped, Path], Written]] = {
-    "packed": packed, "onnx": onnx, "stablehlo": stablehlo, "csv": csv, "qwix": qwix,
-}
-"""What writes each format."""
-
-
-def shipped_point(folder: Path, front: Mapping[str, Any], point_id: str) -> Shipped:
-    """A point from its checkpoint and assignment.
+def place_of(
+    folder: Path, front: Mapping[str, Any], point_id: str, kind: Format, out: Path | None = None,
+    weights: Path | None = None,
+) -> Place:
+    """Where an export lies: under the name of its trial, as points may be renumbered, or beside a retraining.
 
     Args:
-      folder: The run folder.
+      folder: The run folder, absolute.
       front: Its front.
       point_id: Of a point or reference.
+      kind: The format.
+      out: What was asked for, absolute; a file outside is a copy of that in the run folder.
+      weights: Folder of a seed under `retrained/`, or of its checkpoint, absolute.
+
+    Raises:
+      FrontFileError: no such point.
+      ConfigError: `out` is a file of the run and no export, or `weights` are of no retraining of the run.
+    """
+    trial, checkpoint = point_of(front, point_id)["trial"], None
+    path = folder / EXPORTS / f"{trial}{kind.suffix}"
+    if weights is not None:
+        home = weights if weights.name == "checkpoint" else weights / "checkpoint"
+        known = retrainings(folder)
+        checkpoint = home.relative_to(folder).as_posix() if home.is_relative_to(folder) else ""
+        if checkpoint not in known:
+            raise ConfigError(
+                f"{weights} is no retraining of the run {folder}; it has {', '.join(known) or 'none'}. Make "
+                "one with mpnas retrain."
+            )
+        path = home.parents[1] / EXPORTS / f"{home.parent.name}{kind.suffix}"
+    if out is None or not out.is_relative_to(folder):
+        return Place(path, checkpoint)
+    if out.exists() and out != path and not is_export(front, out.relative_to(folder).as_posix()):
+        raise ConfigError(
+            f"{out} is a file of the run and no export, so it is not replaced. Leave --out away: exports lie "
+            f"in {path.parent}."
+        )
+    return Place(out, checkpoint)
+
+
+def export_point(
+    front_file: Path,
+    front: Mapping[str, Any],
+    point_id: str,
+    kind: Format,
+    out: Path | None = None,
+    *,
+    weights: Path | None = None,
+    inputs: int | None = COMPARED,
+) -> Exported:
+    """Write a point as a file of a format, and its parity into record and front, each at once.
+
+    Args:
+      front_file: The front, in its run folder, absolute.
+      front: What it says.
+      point_id: Of a point or reference.
+      kind: What to write.
+      out: The file, absolute; in `exports/` of the run by default. Outside the run folder it is a copy, and
+        the only file where the run folder cannot be written to; then nothing is recorded.
+      weights: As for `place_of`: what is exported and compared, instead of the weights of the trial.
+      inputs: How many inputs of the test part to compare on; None for all.
 
     Raises:
       FrontFileError: no such point, one without an assignment or a checkpoint, or a front of another run.
       CheckpointError: the checkpoint cannot be read, or is of another network.
-    """
-    found = rebuilt_point(folder, front, point_id)
-    if found.assignment is None:
-        raise FrontFileError(
-            f"'{point_id}' is the float network; it has no bits to export. The front has {ids_of(front)}."
-        )
-    return Shipped(found, found.assignment)
-
-
-def export_point(
-    folder: Path, front: Mapping[str, Any], point_id: str, kind: str, path: Path
-) -> tuple[Shipped, Written, Parity | None]:
-    """Write a point as a file of a format; a reader never sees half of it.
-
-    Args:
-      folder, front, point_id: As for `shipped_point`, which also says what is raised.
-      kind: One of `EXPORTERS`.
-      path: The file to write.
-
-    Returns:
-      The point, what was written, and how far the file's outputs are from the network's.
-
-    Raises:
-      ConfigError: no such format, or its package is not installed.
       UnsupportedOperationError, GraphError: the format cannot hold an operation; names it.
       PackError: the network has no place in a packed file.
+      ConfigError: the package of the format is not installed, or `out` is another file of the run.
+      RunFolderError: a living run holds the folder.
     """
-    if kind not in EXPORTERS:
-        raise ConfigError(f"unknown format '{kind}'; there are {', '.join(EXPORTERS)}.")
-    shipped = shipped_point(folder, front, point_id)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder = front_file.parent
+    if holder_of(folder) is not None:
+        raise RunFolderError(_taken(folder))
+    place = place_of(folder, front, point_id, kind, out, weights)
+    found, path, recorded = rebuilt_point(folder, front, point_id), place.path, True
+    if place.checkpoint is not None:
+        found = _with_weights(found, inside(folder, place.checkpoint))
+    shipped = shipped_point(found, front)
+    if out is not None and out != path and not os.access(folder, os.W_OK):
+        path, recorded = out, False
+    made = not path.parent.exists()
+    path.parent.mkdir(exist_ok=True)
+    # The suffix stays: of some formats it says which one.
+    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
     try:
-        written = EXPORTERS[kind](shipped, temporary)
-        parity = None if written.run is None else compared(shipped, written.run)
-        os.replace(temporary, path)
+        written = kind.write(shipped, temporary)
+        parity = None if written.run is None else compared(found, written.run, inputs)
+        entry = _entry(kind, shipped, written, parity, temporary)
+        if not recorded:
+            os.replace(temporary, path)
+            return Exported(found, written, entry, parity, front, path, recorded)
+        entry["path"] = path.relative_to(folder).as_posix()
+        with held(folder, _taken(folder)):
+            if out is not None and out != path:
+                _copy(temporary, out)
+            os.replace(temporary, path)
+            if place.checkpoint is None:
+                front = record_export(front_file, found.point["trial"], entry)
+            else:
+                record_retrained(folder, place.checkpoint, entry)
+        return Exported(found, written, entry, parity, front, path, recorded)
     finally:
         temporary.unlink(missing_ok=True)
-    return shipped, written, parity
+        if made:
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()  # where it is empty, nothing has come of it
 
 
-def compared(shipped: Shipped, run: Run, count: int = COMPARED) -> Parity:
+def _with_weights(found: Rebuilt, checkpoint: Path) -> Rebuilt:
+    """The point with other weights of its own assignment."""
+    _, arrays, meta = load(checkpoint)
+    if found.assignment is None or meta.get("assignment") != found.assignment.to_json():
+        raise CheckpointError(
+            f"{checkpoint} was trained with another assignment than that of '{found.point['id']}'. Name the "
+            "point that it is of, or retrain this one."
+        )
+    return dataclasses.replace(found, parts=filled(found.net.parts, arrays, checkpoint))
+
+
+def compared(found: Rebuilt, run: Run, inputs: int | None = COMPARED) -> Parity:
     """What a file computes, held against the network on the first inputs of the test part."""
-    found = shipped.found
-    x, y, valid = next(found.bench.data.batches_of("test", min(count, found.bench.data.rows("test"))))
-    gates = one_hot_gates(found.net, shipped.assignment)
-    expected = np.asarray(found.net.apply(found.parts, gates, jnp.asarray(x), train=False)[0])
-    return parity_of(expected[:valid], np.asarray(run(np.asarray(x)))[:valid], np.asarray(y)[:valid])
+    assert found.assignment is not None, "a float network is not exported"
+    data = found.bench.data
+    network = simulated(found.net, found.parts, one_hot_gates(found.net, found.assignment))
+    expected, got = (outputs_of(one, data, "test", inputs) for one in (network, run))
+    return parity_of(expected, got, labels_of(data, "test", inputs))
+
+
+def _entry(
+    kind: Format, shipped: Shipped, written: Written, parity: Parity | None, path: Path
+) -> dict[str, Any]:
+    """What the front says of a file, but where it is."""
+    entry: dict[str, Any] = {
+        "format": kind.name, "options": options_of(kind), "sha256": digest(path),
+        "file_bytes": path.stat().st_size, "float_ops": list(shipped.float_ops), **written.costs,
+    }
+    return entry if parity is None else entry | {"parity": parity.to_json()}
+
+
+def _copy(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{os.getpid()}.tmp.{target.name}")
+    try:
+        shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _taken(folder: Path) -> str:
+    return (
+        f"{folder} is held by a living run, which will write the front itself. Export when it has ended: "
+        f"mpnas status {folder}"
+    )

@@ -5,6 +5,7 @@
     trials/<id>/                  attempts, config.json, metrics.jsonl, checkpoint, result.json (last)
     front.json, report.html, ...  written from all of these
     retrained/<point>[-<recipe>]/ points that were trained again
+    exports/<trial>.*             networks of points as files for elsewhere
 
 Everything here is light: whoever only looks at a run waits for neither JAX nor Ray.
 """
@@ -23,6 +24,7 @@ from mpnas.pareto.artifacts import escapes
 PLAN_SCHEMA = "mpnas.plan/2"
 PROPOSED, PROPOSED_SCHEMA = "proposed.json", "mpnas.proposed/1"
 RETRAINED, HELD, UNFINISHED = "retrained", ".held", ".unfinished"
+STAGES = ("float", "search", "retrain")  # in running order; JSON lists them by the alphabet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,8 @@ def outline_of(folder: Path) -> Outline:
 
 
 def _listed(row: Mapping[str, Any]) -> Listed:
-    name, stages = row["id"], {str(stage): int(steps) for stage, steps in row["stages"].items()}
+    name, found = row["id"], {str(stage): int(steps) for stage, steps in row["stages"].items()}
+    stages = {stage: found[stage] for stage in (*STAGES, *found) if stage in found}
     # What cannot be printed (a null byte, half of a surrogate pair) cannot be the name of a file either.
     sound = isinstance(name, str) and name.isprintable() and name not in {"", "."} and "/" not in name
     if not sound or escapes(name):

@@ -100,7 +100,11 @@ def measure_point(folder: Path, front: Mapping[str, Any], point_id: str, part: P
       FrontFileError: no such point, no checkpoint in the run folder, or a front of another run.
       CheckpointError: the checkpoint cannot be read, or is of another network.
     """
-    found = rebuilt_point(folder, front, point_id)
+    return measure_rebuilt(rebuilt_point(folder, front, point_id), part)
+
+
+def measure_rebuilt(found: "Rebuilt", part: Part = "test") -> Measured:
+    """Measure the network of a point again."""
     bench, net, gates = found.bench, found.net, dict[str, Any]()
     if found.assignment is not None:
         gates = one_hot_gates(net, found.assignment)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from mpnas.pareto.dominance import nondominated
 from mpnas.pareto.hypervolume import hypervolume
-from mpnas.sweep.watch import Status
+from mpnas.sweep.watch import COST, Status
 
 AXES = ["min", "max"]
 
@@ -19,13 +19,15 @@ class Standing:
     """The front at one moment.
 
     Attributes:
-      front: `(weight bytes, accuracy)` of each point, cheapest first; accuracy on the selection part.
+      front: `(cost, accuracy)` of each point, cheapest first; accuracy on the selection part.
       hypervolume: Share, in [0, 1], of the box between nothing at the cost of the float network and
         everything for nothing; None while no float network is done.
+      cost: Name of the cost.
     """
 
     front: tuple[tuple[float, float], ...]
     hypervolume: float | None
+    cost: str = COST
 
     def text(self) -> str:
         """The standing on one line; empty without a point."""
@@ -33,10 +35,11 @@ class Standing:
             return ""
         (low, worst), (high, best) = self.front[0], self.front[-1]
         points = f"{len(self.front)} point{'s' if len(self.front) > 1 else ''}"
-        span = f"{low:,.0f} to {high:,.0f} bytes at {100 * worst:.1f} to {100 * best:.1f} %"
+        unit = "bytes" if self.cost == COST else self.cost.replace("_", " ")
+        span = f"{low:,.0f} to {high:,.0f} {unit} at {100 * worst:.1f} to {100 * best:.1f} %"
         if len(self.front) == 1:
-            span = f"{low:,.0f} bytes at {100 * best:.1f} %"
-        volume = "" if self.hypervolume is None else f", hypervolume {self.hypervolume:.4f}"
+            span = f"{low:,.0f} {unit} at {100 * best:.1f} %"
+        volume = "" if self.hypervolume is None else f", hypervolume {100 * self.hypervolume:.2f} %"
         return f"front: {points}, {span}{volume}"
 
 
@@ -57,4 +60,4 @@ def standing_of(statuses: Sequence[Status]) -> Standing:
     if floats and max(floats) > 0:
         corner = [max(floats), 0.0]
         volume = hypervolume(spots, AXES, corner) / corner[0]
-    return Standing(tuple(sorted(set(kept))), volume)
+    return Standing(tuple(sorted(set(kept))), volume, statuses[0].cost if statuses else COST)

@@ -46,8 +46,9 @@ class Status:
         error; `interrupted` where it has begun and nobody runs it.
       stage: `float`, `search` or `retrain`; None before the first row of metrics.
       step, steps: Optimizer steps done and to do, over all its stages.
-      expected: Expected weight bytes of the soft gates, while searching.
-      exact: Weight bytes of their likeliest candidates while searching; of the result when done.
+      cost: The cost that is told: weight bytes, or what the budgets of the run limit instead.
+      expected: Expected cost of the soft gates, while searching.
+      exact: Cost of their likeliest candidates while searching; of the result when done.
       train_accuracy: In the latest training batches, in [0, 1].
       seconds_left: Estimated from the pace of the current stage; None if not known.
       accuracy: Of a finished trial, on the selection part, in [0, 1].
@@ -69,6 +70,7 @@ class Status:
     seconds: float | None = None
     reason: str | None = None
     kind: str | None = None
+    cost: str = COST
 
     @property
     def over(self) -> bool:
@@ -92,6 +94,7 @@ class Reader:
         self._homes = {spec.id: home_of(folder, spec.id) for spec in outline.trials}
         self._before = {} if since is not None else {n: _attempts(h) for n, h in self._homes.items()}
         self._over: dict[str, Status] = {}
+        self._cost = _cost_of(outline)
 
     def look(self) -> tuple[Status, ...]:
         """The status of every trial, in the order of the plan."""
@@ -106,13 +109,17 @@ class Reader:
         home, steps = self._homes[spec.id], spec.steps
         if has_result(self._folder, spec.id):
             # A result is written once and never changes.
-            status = self._over[spec.id] = _finished(spec, read_json(home / "result.json"))
+            status = self._over[spec.id] = _finished(
+                spec, self._cost, read_json(home / "result.json")
+            )
             return status
         rows = rows_of(home / "metrics.jsonl")
         running = self._running(spec.id)
-        status = Status(spec.id, "running" if running else "waiting", steps=steps, kind=spec.kind)
+        status = Status(spec.id, "running" if running else "waiting", steps=steps, kind=spec.kind,
+                        cost=self._cost)
         with contextlib.suppress(AttributeError, TypeError, ValueError):  # damaged rows tell nothing
-            status = dataclasses.replace(status, **_progress(rows, spec.stages)) if rows else status
+            if rows:
+                status = dataclasses.replace(status, **_progress(rows, spec.stages, self._cost))
         if running and (words := words_of(home)) is not None:
             status = dataclasses.replace(status, state="failed", reason=words)
         return status
@@ -123,10 +130,16 @@ class Reader:
         return (_started(self._homes[trial]) or -math.inf) >= self._since
 
 
-def _finished(spec: Listed, result: Row | None) -> Status:
+def _cost_of(outline: Outline) -> str:
+    """What the searches of a run are told by: the first cost that decides its front."""
+    limited = sorted({name for spec in outline.trials for name in spec.budget})
+    return COST if COST in limited or not limited else limited[0]
+
+
+def _finished(spec: Listed, cost: str, result: Row | None) -> Status:
     """The status that a result tells; None is a result that cannot be read."""
     told = result or {}
-    exact, accuracy = number_in(told, "costs", COST), number_in(told, "metrics", "accuracy")
+    exact, accuracy = number_in(told, "costs", cost), number_in(told, "metrics", "accuracy")
     done = told.get("status") == "done" and exact is not None and accuracy is not None
     reason = told.get("reason") if told.get("status") == "failed" else DAMAGED
     return Status(
@@ -140,6 +153,7 @@ def _finished(spec: Listed, result: Row | None) -> Status:
         seconds=number_in(told, "seconds", "total"),
         reason=None if done else _text(reason),
         kind=spec.kind,
+        cost=cost,
     )
 
 
@@ -147,7 +161,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _progress(rows: list[Row], stages: Mapping[str, int]) -> Row:
+def _progress(rows: list[Row], stages: Mapping[str, int], cost: str) -> Row:
     last = rows[-1]
     stage, step = str(last["stage"]), int(last["stage_step"])
     names = list(stages)
@@ -157,8 +171,8 @@ def _progress(rows: list[Row], stages: Mapping[str, int]) -> Row:
     return {
         "stage": stage,
         "step": done,
-        "expected": number_in(last, "expected_costs", COST),
-        "exact": number_in(last, "discrete_costs", COST),
+        "expected": number_in(last, "expected_costs", cost),
+        "exact": number_in(last, "discrete_costs", cost),
         "train_accuracy": number_in(last, "train_accuracy"),
         "seconds_left": None if pace is None else pace * (sum(stages.values()) - done),
     }

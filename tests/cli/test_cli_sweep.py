@@ -293,5 +293,7 @@ def test_a_run_is_held_before_its_time_is_estimated(mpnas, tiny_toml, own_run, m
 
     monkeypatch.setattr(f"mpnas.cli.{verb}.foresee", foresee)
     what = [own_run] if verb == "resume" else [tiny_toml, "--out", own_run]
-    assert mpnas(verb, *what).exit_code == 130
+    done = mpnas(verb, *what)
+    assert done.exit_code == 130
+    assert "interrupted before a trial began. Go on with: mpnas resume own_run" in done.stderr
     assert [holder.pid for holder in holders] == [os.getpid()] and holder_of(own_run) is None

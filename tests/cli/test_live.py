@@ -70,6 +70,18 @@ def test_a_line_of_progress_comes_at_most_every_fifteen_seconds(clock):
     assert lines == ["0 of 2 trials done, 1 running, 25 % of all steps"] * 3
 
 
+def test_the_front_is_told_though_trials_finish_all_the_time(clock):
+    lines = []
+    show = SweepLines(lines.append, clock)
+    waiting = tuple(Status(f"t{k}", "waiting", steps=1) for k in range(9))
+    for k in range(9):
+        clock.now = 5.0 * k
+        done = tuple(Status(f"t{n}", "done", accuracy=0.5, exact=100.0, kind="search") for n in range(k))
+        show(done + waiting[k:])
+    told = [line for line in lines if not line.startswith("[")]
+    assert len(told) == 2 and all(line.endswith("front: 1 point, 100 bytes at 50.0 %") for line in told)
+
+
 def test_the_time_left_follows_from_the_pace(clock):
     pace = Pace(clock)
     pace.overall(run("waiting", "waiting"))
@@ -89,6 +101,12 @@ def test_the_screen_shows_every_trial_where_there_is_room():
     text = printed(sweep_screen(run("done", "running", "waiting"), Overall(3, 1, 0, 1, 0.5, 9.0), 30))
     assert all(f"t{k} " in text for k in range(3)) and "more" not in text
     assert "1 of 3 trials done, 1 running, 50 % of all steps, about 9 s left" in text
+
+
+def test_the_screen_names_the_cost_that_it_tells():
+    for cost, words in (("weight_bytes", "[bytes]"), ("bops", "[bops]")):
+        statuses = (Status("t0", "running", step=1, steps=2, cost=cost),)
+        assert printed(sweep_screen(statuses, Overall(1, 0, 0, 1, 0.5, None), 30)).count(words) == 2
 
 
 def test_the_screen_keeps_what_runs_and_fails_where_room_is_short():

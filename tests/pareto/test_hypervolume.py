@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -72,6 +73,18 @@ def test_it_equals_inclusion_and_exclusion(gains):
     assert hypervolume(gains, ["max"] * dims, [0] * dims) == by_inclusion_exclusion(gains)
     costs = -np.array(gains)
     assert hypervolume(costs, ["min"] * dims, [0] * dims) == by_inclusion_exclusion(gains)
+
+
+def test_a_thousand_points_of_three_objectives_are_counted_at_once():
+    rng = np.random.default_rng(0)
+    gains = np.sort(rng.uniform(0.1, 1.0, (1000, 3)), axis=0)
+    gains[:, 1] = gains[::-1, 1]  # nobody beats another
+    began = time.process_time()
+    volume = hypervolume(gains, ["max"] * 3, [0, 0, 0])
+    assert time.process_time() - began < 2
+    apart = hypervolume(np.column_stack([gains, np.ones(1000)])[::25], ["max"] * 4, [0] * 4)
+    assert apart == pytest.approx(hypervolume(gains[::25], ["max"] * 3, [0] * 3), rel=1e-12)
+    assert apart < volume < 1
 
 
 def test_it_agrees_with_random_sampling():

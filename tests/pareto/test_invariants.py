@@ -275,6 +275,19 @@ def test_i9_an_export_has_the_promised_size():
     assert broken(change, front) == {"I9"}
 
 
+def test_an_export_may_say_how_it_was_written_and_what_of_it_is_float():
+    export = {
+        "format": "onnx", "path": "p.onnx", "options": {"storage": "int8", "vnni": False},
+        "float_ops": ["attention (a product of activations)"], "weight_bytes": 600,
+        "parity": {"n": 10, "mismatch_rate": 0.1, "max_abs_diff": 0.5, "metric_diff": -0.1},
+    }
+    front = with_artifacts(exports=[export])
+    assert violations(front) == []
+    for change in ({"options": {"bits": 3}}, {"float_ops": [""]}, {"parity": {"n": 1.5}}):
+        front["points"][0]["artifacts"]["exports"] = [export | change]
+        assert [sentence[:2] for sentence in violations(front)] == ["I1"]
+
+
 def test_i10_an_export_has_the_promised_bit_operations():
     # conv1 4000 * mean 5 bits * 8, conv2 8000 * 2.5 * 8, head 100 * 8 * 8
     export = {"format": "qonnx", "path": "p.onnx", "bops": 160000 + 160000 + 6400}

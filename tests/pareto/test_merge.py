@@ -133,12 +133,26 @@ def test_a_copy_whose_files_are_gone_takes_nothing_away():
         assert joined(*order)["points"][0]["artifacts"] == {"checkpoint": "trials/s0/model"}
 
 
+def test_a_copy_from_before_an_export_takes_nothing_away_and_paths_follow_the_run():
+    rows = records()
+    export = {"format": "csv", "path": "exports/s0.csv", "options": {"vnni": True}, "float_ops": ["a (why)"]}
+    before = made(rows, run=run("a"))
+    # Among equals the smaller text would win, and "checkpoint" is smaller than "exports".
+    before["points"][0]["artifacts"] = {"checkpoint": "a"}
+    after = copy.deepcopy(before)
+    after["points"][0]["artifacts"] = {"exports": [export]}
+    for order in ([before, after], [after, before]):
+        assert joined(*order)["points"][0]["artifacts"] == {"exports": [export]}
+    moved = relocated(after, "runs/a")["points"][0]["artifacts"]
+    assert moved == {"exports": [export | {"path": "runs/a/exports/s0.csv"}]}
+
+
 @pytest.mark.parametrize(
     "changes, says",
     [
         ({"objectives": [OBJECTIVES[0], *OBJECTIVES[2:]]}, r"objectives: \["),
-        ({"objectives": [o | {"on_front": o["name"] in ("accuracy", "bops")} for o in OBJECTIVES]},
-         r"objectives\[2\].on_front: true against false"),
+        ({"objectives": [*OBJECTIVES[:3], OBJECTIVES[3] | {"unit": "gigabitop"}]},
+         r'objectives\[3\].unit: "bitop" against "gigabitop"'),
         ({"cost_models": [COST_MODELS[0], COST_MODELS[1] | {"counts": BIASED}]},
          r"cost_models\[1\].counts.bias: false against true"),
         ({"ties": [TIES[0], TIES[1] | {"why": "as it was"}]}, r"groups\[1\].why"),
@@ -149,12 +163,21 @@ def test_a_copy_whose_files_are_gone_takes_nothing_away():
         ({"run": run("b", model=RUN["model"] | {"name": "wide"})}, 'run.model.name: "block" against "wide"'),
         ({"run": run("b", dataset=RUN["dataset"] | {"name": "mnist"})}, "run.dataset.name"),
     ],
-    ids=["fewer", "axes", "cost_model", "tie", "site", "more_sites", "model", "data"],
+    ids=["fewer", "unit", "cost_model", "tie", "site", "more_sites", "model", "data"],
 )
 def test_fronts_that_do_not_belong_together_are_refused_with_the_difference(changes, says):
     other = made([], **({"run": run("b")} | changes))
     with pytest.raises(FrontFileError, match=f"front 0 and front 1 differ in {says}.*Only sweeps of one"):
         joined(A, other)
+
+
+def test_a_merge_decides_by_everything_that_its_fronts_decide_by():
+    by_bops = [o | {"on_front": o["name"] in ("accuracy", "bops")} for o in OBJECTIVES]
+    other = made([], run=run("b"), objectives=by_bops)
+    for merged in (joined(A, other), joined(other, A)):
+        deciding = [o["name"] for o in merged["objectives"] if o["on_front"]]
+        assert deciding == ["accuracy", "weight_bytes", "bops"]
+        assert violations(merged) == []
 
 
 def test_two_results_of_one_trial_are_refused():

@@ -34,8 +34,14 @@ def test_nothing_fitting_says_what_is_offered():
 
 
 def test_no_point_within_the_drop_says_the_best_metric():
-    with pytest.raises(BudgetError, match="within 0.001 of the float .* accuracy 0.88 to 0.895"):
+    words = "accuracy within 0.1 points of the float network's 90.00 %; it offers accuracy 88.00 % to 89.50 %"
+    with pytest.raises(BudgetError, match=words):
         pick(FRONT, {}, 0.001)
+
+
+def test_amounts_of_a_refused_pick_are_those_a_person_reads():
+    with pytest.raises(BudgetError, match="bops <= 100,000 and .* offers bops 326,400 to 518,400, accuracy"):
+        pick(FRONT, {"bops": 1e5}, 0.5)
 
 
 def test_a_front_without_points_says_so():

@@ -87,7 +87,10 @@ def test_masks_and_widths_are_told_in_words():
 
 
 def test_rules_are_written_for_the_widths_in_use():
-    used = used_bits([made()["points"][0]["assignment"]])
-    assert used == [0, 2, 4, 8]
+    front = made()
+    sites = front["run"]["sites"] | {"block/channels": {"kind": "mask", "decisions": 4}}
+    mask = {"block/channels": {"granularity": "channel", "rle": [[1, 3], [0, 1]]}}
+    used = used_bits(sites, [front["points"][0]["assignment"] | mask])
+    assert used == [0, 2, 4, 8]  # a channel that is kept is no channel of one bit
     style = str(bits_style(used))
     assert style.count(".b8{") == 3 and ".b3{" not in style

@@ -24,6 +24,7 @@ def test_the_best_point_can_be_picked_measured_and_trained_again():
         "mpnas pareto validate runs/made-by-hand",
         "mpnas pareto pick runs/made-by-hand --max weight_bytes=900",
         "mpnas eval runs/made-by-hand --point p002",
+        "mpnas export runs/made-by-hand --point p002",
         "mpnas retrain runs/made-by-hand --point p002",
         "mpnas report runs/made-by-hand",
     ]

@@ -12,7 +12,7 @@ GAP = {
 
 def test_the_widest_gap_is_named_with_what_to_change():
     words = gap_words(GAP)
-    assert "expected weight_bytes 1,040, discrete 1,000 (4.0 % apart), 25 % of the decisions" in words
+    assert "expected weight bytes 1,040, discrete 1,000 (4.0 % apart), 25 % of the decisions" in words
     assert "more steps, a larger learning rate of the logits, or a lower temperature" in words
 
 

@@ -41,6 +41,15 @@ def run_folder(folder, front, trial="s0"):
     return folder
 
 
+def test_exported_files_stand_below_the_points():
+    front = made()
+    assert "Exported files" not in page_html(front)
+    front["points"][0]["artifacts"]["exports"] = [{"format": "csv", "path": "exports/<b>.csv"}]
+    assert "Exported files point format file bytes against the network p000 csv exports/<b>.csv" in words_of(
+        page_html(front)
+    )
+
+
 def test_a_run_folder_gives_every_section_in_order(tmp_path):
     text = write_page(run_folder(tmp_path, made())).read_text(encoding="utf-8")
     assert sections(text) == SECTIONS

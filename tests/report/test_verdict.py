@@ -29,7 +29,7 @@ def test_a_clear_lead_over_random_is_called_better():
     # Means 0.80 and 0.70; both standard deviations are 0.01, so the error is 0.01 * sqrt(2 / 3).
     sentence = judged([0.79, 0.80, 0.81], [0.69, 0.70, 0.71])
     assert sentence.startswith("gumbel weight_bytes=50% is better than random")
-    assert "test_accuracy +10.00 points, 3 against 3 seeds, standard error 0.82" in sentence
+    assert "test accuracy +10.00 points, 3 seeds each, standard error 0.82" in sentence
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_uniform_is_compared_with_the_best_search_that_costs_no_more():
     sentence = verdict(made(rows))[0]
     assert sentence.startswith("Against uniform 8-bit: the best search that costs no more, gumbel")
     assert "weight_bytes=75%, is better than uniform" in sentence
-    assert "+4.00 points" in sentence and "at 69.2 % of its weight_bytes." in sentence
+    assert "+4.00 points" in sentence and "at 69.2 % of its weight bytes." in sentence
 
 
 def test_the_selection_part_chooses_and_the_test_part_judges():
@@ -79,13 +79,13 @@ def test_the_selection_part_chooses_and_the_test_part_judges():
 
 def test_equal_cost_counts_as_no_dearer():
     rows = trials("uniform", [0.80], UNIFORM[4]) + trials("search", [0.9], UNIFORM[4])
-    assert "at 100.0 % of its weight_bytes" in verdict(made(rows))[0]
+    assert "at 100.0 % of its weight bytes" in verdict(made(rows))[0]
 
 
 def test_a_uniform_network_that_no_search_undercuts_is_told():
     rows = trials("uniform", [0.80], UNIFORM[2]) + trials("search", [0.9])
     assert verdict(made(rows))[0] == (
-        "Against uniform 2-bit (weight_bytes 325): no search is as cheap; the cheapest has 600."
+        "Against uniform 2-bit (weight bytes 325): no search is as cheap; the cheapest has 600."
     )
 
 

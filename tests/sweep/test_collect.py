@@ -8,7 +8,7 @@ import pytest
 from tiny_plan import FLOAT, RANDOM, SEARCH, UNIFORM
 
 from mpnas.cost import COSTS, measure
-from mpnas.pareto import dumps, violations
+from mpnas.pareto import Record, dumps, violations
 from mpnas.space import Assignment
 from mpnas.sweep.collect import _record, front_of, objectives, records_of, sites_of, ties_of
 from mpnas.sweep.plan import TrialSpec, load_plan
@@ -110,8 +110,22 @@ def test_records_come_in_the_order_of_the_plan(finished):
     assert [record.trial for record in records_of(finished, plan)] == [trial.id for trial in plan.trials]
 
 
-def test_front_compares_accuracy_with_bytes():
-    assert {one["name"] for one in objectives() if one["on_front"]} == {"accuracy", "weight_bytes"}
+def searched(**budget):
+    costs = {"weight_bytes": 1.0, "bops": 2.0}
+    return Record(trial="-".join(budget), kind="search", controller="gumbel", seed=0, budget=budget,
+                  limits={}, status="done", stage="retrained", metrics={}, costs=costs)
+
+
+@pytest.mark.parametrize("records, expected", [
+    ([], {"weight_bytes"}),
+    ([searched(weight_bytes=0.5)], {"weight_bytes"}),
+    ([searched(bops=0.5)], {"bops"}),
+    ([searched(bops=0.5), searched(weight_bytes=0.5)], {"bops", "weight_bytes"}),
+    ([searched(macs=0.5)], {"weight_bytes"}),
+], ids=["nothing", "bytes", "bops", "both", "no_number"])
+def test_front_compares_accuracy_with_every_cost_that_is_limited(records, expected):
+    deciding = {one["name"] for one in objectives(records=records) if one["on_front"]}
+    assert deciding == {"accuracy"} | expected
     assert {one["name"] for one in objectives()} == {"accuracy", "test_accuracy"} | {c.name for c in COSTS}
 
 

@@ -23,6 +23,7 @@ def test_an_outline_says_which_trials_there_are_and_how_long_they_take(tmp_path)
         Listed(RANDOM, "random", {"retrain": STEPS}, asked),
     )
     assert [trial.steps for trial in outline.trials] == [STEPS, STEPS, 2 * STEPS, STEPS]
+    assert list(outline.trials[2].stages) == ["search", "retrain"]  # as they run, not by the alphabet
 
 
 def test_an_experiment_with_weights_trains_no_float_network(tmp_path):

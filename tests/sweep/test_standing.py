@@ -20,12 +20,17 @@ def test_the_front_holds_the_searches_that_no_other_beats():
     assert standing.front == ((100.0, 0.5), (400.0, 0.9))
     # Boxes up to (1000 bytes, accuracy 0): 900 x 0.5, and 600 x 0.4 above it; of 1000 x 1.
     assert standing.hypervolume == pytest.approx((900 * 0.5 + 600 * 0.4) / 1000)
-    assert standing.text() == "front: 2 points, 100 to 400 bytes at 50.0 to 90.0 %, hypervolume 0.6900"
+    assert standing.text() == "front: 2 points, 100 to 400 bytes at 50.0 to 90.0 %, hypervolume 69.00 %"
 
 
 def test_one_point_needs_no_span():
     assert standing_of((done("search", 1234.0, 0.5),)) == Standing(((1234.0, 0.5),), None)
     assert standing_of((done("search", 1234.0, 0.5),)).text() == "front: 1 point, 1,234 bytes at 50.0 %"
+
+
+def test_another_cost_is_called_by_its_name():
+    status = Status("a", "done", exact=8e6, accuracy=0.5, kind="search", cost="bops")
+    assert standing_of((status,)).text() == "front: 1 point, 8,000,000 bops at 50.0 %"
 
 
 def test_what_is_not_done_or_says_no_number_counts_for_nothing():

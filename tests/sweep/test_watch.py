@@ -80,6 +80,20 @@ def test_a_search_has_its_costs_and_the_steps_of_all_its_stages(tmp_path, outlin
     assert (status.stage, status.step, status.expected) == ("retrain", 70, None)
 
 
+def test_a_run_whose_budgets_limit_another_cost_is_told_by_that_one(tmp_path):
+    outline = Outline("watched", (
+        Listed(FLOAT, "float", {"float": 100}, {}),
+        Listed(SEARCH, "search", {"search": 40, "retrain": 60}, {"bops": 0.5}),
+    ))
+    reader, home = Reader(tmp_path, outline), attempt(tmp_path, SEARCH, 1)
+    costs = {"expected_costs": {"weight_bytes": 9.0, "bops": 7e6},
+             "discrete_costs": {"weight_bytes": 9.0, "bops": 8e6}}
+    wrote(home, row("search", 10, 40, 3.0, **costs))
+    statuses = reader.look()
+    assert {status.cost for status in statuses} == {"bops"}
+    assert (of(statuses, SEARCH).expected, of(statuses, SEARCH).exact) == (7e6, 8e6)
+
+
 def test_a_half_written_line_is_left_for_the_next_look(tmp_path, outline):
     reader, home = Reader(tmp_path, outline), attempt(tmp_path, FLOAT, 1)
     wrote(home, row("float", 20, 100, 5.0), tail='{"stage": "float", "stage_st')

@@ -7,7 +7,8 @@ import click
 from mpnas.cli.front import opened
 from mpnas.cli.options import FOLDER
 from mpnas.cli.printing import show
-from mpnas.report import front_table, reference_table, rejected_table, verdict
+from mpnas.report import front_table, reference_table, rejected_table, verdict, volume_text
+from mpnas.report.tables import exports_table
 
 
 @click.command("show", epilog="""\b
@@ -22,6 +23,8 @@ def command(front: Path, dominated: bool) -> None:
     tables = [front_table(document, dominated=dominated), reference_table(document)]
     if document["rejected"]:
         tables.append(rejected_table(document))
+    if (exports := exports_table(document)) is not None:
+        tables.append(exports)
     show(*tables)
-    for sentence in verdict(document):
+    for sentence in filter(None, (volume_text(document), *verdict(document))):
         click.echo(sentence)

@@ -18,6 +18,6 @@ both ends, as in the network.
 Source: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html.
 """
 
-from mpnas.export.onnx_qdq.file import SLACK, Storage, onnx_model, run_onnx, write_onnx
+from mpnas.export.onnx_qdq.file import SLACK, Storage, input_shape, onnx_model, run_onnx, write_onnx
 
-__all__ = ["SLACK", "Storage", "onnx_model", "run_onnx", "write_onnx"]
+__all__ = ["SLACK", "Storage", "input_shape", "onnx_model", "run_onnx", "write_onnx"]

@@ -51,13 +51,38 @@ def run_onnx(path: Path, x: Float[np.ndarray, "batch ..."], *, batch: int = 500)
       ExportError: the file cannot be read or run, or takes other inputs.
     """
     try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        session = _session(path)
         (source,) = session.get_inputs()
         x = np.asarray(x, np.float32)
         parts = [session.run(None, {source.name: x[at: at + batch]})[0] for at in range(0, len(x), batch)]
     except Exception as error:  # onnxruntime's kinds of error have no common base
         raise ExportError(f"{path.name} cannot be run by onnxruntime: {error}") from error
     return np.concatenate(parts)
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors, which are raised; what it warns of, nobody here can mend
+    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+def input_shape(path: Path) -> tuple[int | None, ...]:
+    """Shape of the one input of an ONNX file without its batch axis; None for a length that may be any.
+
+    Raises:
+      ExportError: the file cannot be read, or has several inputs, or not of float32.
+    """
+    try:
+        session = _session(path)
+    except Exception as error:  # onnxruntime's kinds of error have no common base
+        raise ExportError(f"{path.name} is no ONNX file that onnxruntime can run: {error}") from error
+    sources = [(one.name, one.type, one.shape) for one in session.get_inputs()]
+    if len(sources) != 1 or sources[0][1] != "tensor(float)" or not sources[0][2]:
+        raise ExportError(
+            f"{path.name} takes {', '.join(f'{name}: {kind}' for name, kind, _ in sources) or 'nothing'}; a "
+            "network here takes one batch of float32."
+        )
+    return tuple(length if isinstance(length, int) else None for length in sources[0][2][1:])
 
 
 def onnx_model(
@@ -78,7 +103,9 @@ def onnx_model(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *graph.tensors[name].shape])
         for name in (graph.input, graph.output)
     ]
-    made = helper.make_graph(writer.nodes, "mpnas", ends[:1], ends[1:], writer.constants)
+    used = {name for node in writer.nodes for name in node.input}
+    constants = [constant for constant in writer.constants if constant.name in used]
+    made = helper.make_graph(writer.nodes, "mpnas", ends[:1], ends[1:], constants)
     opset = [helper.make_opsetid("", writer.opset)]
     return helper.make_model(
         made, opset_imports=opset, producer_name="mpnas", ir_version=helper.find_min_ir_version_for(opset)
