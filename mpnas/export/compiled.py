@@ -15,8 +15,19 @@ from jaxtyping import Array, Float
 
 from mpnas.export.graph import IntegerGraph, Tensor
 from mpnas.export.interval import Bounds, intervals, magnitude
-from mpnas.export.limbs import requantised
-from mpnas.export.ops import Add, Concat, Contraction, Op, Pool, Quantise, Requantise, Reshape
+from mpnas.export.limbs import looked_up, multiplied, requantised
+from mpnas.export.ops import (
+    Add,
+    Concat,
+    Contraction,
+    Multiply,
+    Op,
+    Pool,
+    Quantise,
+    Requantise,
+    Reshape,
+    Table,
+)
 
 EXACT_IN_FLOAT32 = 2**24
 
@@ -72,6 +83,10 @@ def _value(
         return jnp.concatenate(values, axis=-1)
     if isinstance(op, Pool):
         return _pooled(op, x, source)
+    if isinstance(op, Multiply):
+        return multiplied(op, x, values[1])
+    if isinstance(op, Table):
+        return looked_up(op, x)
     if isinstance(op, Reshape):
         return x.reshape(x.shape[0], *out.shape)
     step = scales[op.input] / (1 + source.midrise)

@@ -8,6 +8,8 @@ grid. Sums are float32. A contraction is one of
 - `ConvInteger`, and its sum scaled in float32 with the bias as it is;
 - with `storage="packed"`, a `Conv` of reals that come from kernels of 2, 4, 8 and 16 bits.
 
+A product of sums is a `Mul`, a table the same straight lines between the same entries, in float32.
+
 What differs from the integer executor: a float32 sum holds 24 bits and is not rounded to its own step
 (lowering makes sums finer than that), and ties go to even whatever the kind of rounding.
 
