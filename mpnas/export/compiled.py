@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mpnas.export.graph import IntegerGraph, Tensor
-from mpnas.export.interval import Bounds, intervals, magnitude
+from mpnas.export.interval import EXACT_IN_FLOAT32, Bounds, intervals, magnitude
 from mpnas.export.limbs import looked_up, multiplied, requantised
 from mpnas.export.ops import (
     Add,
@@ -28,8 +28,6 @@ from mpnas.export.ops import (
     Reshape,
     Table,
 )
-
-EXACT_IN_FLOAT32 = 2**24
 
 
 def compiled(graph: IntegerGraph) -> Callable[[Float[Array, "batch ..."]], Float[Array, "batch ..."]]:

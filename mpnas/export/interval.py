@@ -15,6 +15,7 @@ from mpnas.export.rounding import looked_up, multiplied, requantised
 
 Bounds = tuple[np.ndarray, np.ndarray]  # lowest and highest, int64 (channels,)
 INT32 = (-(2**31), 2**31 - 1)
+EXACT_IN_FLOAT32 = 2**24  # below it float32 sums whole numbers without rounding, in any order
 
 
 def intervals(graph: IntegerGraph) -> dict[str, Bounds]:

@@ -26,7 +26,7 @@ from mpnas.export import (
     Table,
     Tensor,
 )
-from mpnas.export.integer import execute
+from mpnas.export.integer import every_tensor, execute
 from mpnas.export.lower import lower
 from mpnas.export.onnx_qdq import onnx_model, run_onnx, write_onnx
 from mpnas.export.parity import parity_of
@@ -339,8 +339,41 @@ def test_slack_decides_between_a_fused_convolution_and_one_of_integers():
     )
     nodes = {slack: onnx_model(graph, slack=slack).graph.node for slack in (0.012, 0.013)}
     kinds = {slack: {node.op_type for node in found} for slack, found in nodes.items()}
-    assert "ConvInteger" in kinds[0.012] and "Conv" not in kinds[0.012]
-    assert "Conv" in kinds[0.013] and "ConvInteger" not in kinds[0.013]
+    # Not fused, the sums of whole numbers have a bound, so that nothing is multiplied into the kernel.
+    assert {"Cast", "Conv", "Clip"} <= kinds[0.012] and not {"Cast", "Clip"} & kinds[0.013]
+    assert "Conv" in kinds[0.013]
+
+
+@pytest.mark.parametrize("codes, shape, geometry", [
+    (drawn((3, 3, 16, 6), 7), (6, 6, 16), SQUARE), (drawn((3, 3, 16, 6), 8), (6, 6, 16), SQUARE),
+    (drawn((3, 3, 1, 6), 7), (6, 6, 6), SQUARE | {"groups": 6}),
+    (drawn((144, 6), 7), (144,), {}), (drawn((144, 6), 8), (3, 144), {}),
+], ids=["convolution", "unsigned_bytes", "depthwise", "dense", "dense_over_places"])
+def test_sums_of_whole_numbers_are_exact_whatever_their_step(codes, shape, geometry, tmp_path):
+    """A sum of 144 products of up to 2^14 may be small: its float32 has 24 bits of it, not of its terms."""
+    step = np.random.default_rng(3).uniform(0.001, 0.002, 6)
+    places = (6, 5) if geometry else shape[:-1]
+    out = Tensor("layer_sum", (*places, 6), "sum", scale=HALF * step)
+    made = (real("x", shape), code("x_q", shape, zero_point=5), out, real("y", out.shape))
+    op = contraction(codes, 8, np.zeros(6, np.int64), **geometry)
+    ops = (Quantise("quantise", "x", "x_q"), op, Dequantise("dequantise", "layer_sum", "y"))
+    graph = IntegerGraph("x", "y", {t.name: t for t in made}, ops)
+    write_onnx(graph, tmp_path / "net.onnx")
+    x = inputs(graph, 100)
+    exact = every_tensor(graph, x)["layer_sum"] * out.scale
+    off = np.abs(run_onnx(tmp_path / "net.onnx", x) - exact)
+    assert np.quantile(np.abs(exact), 0.02) < np.abs(exact).max() / 50
+    assert np.all(off <= np.abs(exact) * 2.0**-22)
+
+
+@pytest.mark.parametrize("terms, kind", [(1032, "Clip"), (1033, "MatMulInteger")])
+def test_sums_that_float32_may_not_hold_are_those_of_integers(terms, kind, tmp_path):
+    """1032 products of -128 and 127 are 2^24 less 1024, one more goes beyond."""
+    op = contraction(np.full((terms, 1), 127), 8, np.array([5]))
+    graph = layer_graph(op, (terms,), (1,), factor=2.0**-12, term=100.3)
+    kinds = {node.op_type for node in onnx_model(graph, slack=0.0).graph.node}
+    assert kinds & {"Clip", "MatMulInteger"} == {kind}
+    agree(graph, tmp_path, "int8", slack=0.0)
 
 
 def test_what_the_file_cannot_hold_is_refused_with_its_name(tmp_path):
