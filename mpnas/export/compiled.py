@@ -14,11 +14,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mpnas.export.graph import IntegerGraph, Tensor
-from mpnas.export.interval import Bounds, intervals, magnitude
-from mpnas.export.limbs import requantised
-from mpnas.export.ops import Add, Concat, Contraction, Op, Pool, Quantise, Requantise, Reshape
-
-EXACT_IN_FLOAT32 = 2**24
+from mpnas.export.interval import EXACT_IN_FLOAT32, Bounds, intervals, magnitude
+from mpnas.export.limbs import looked_up, multiplied, requantised
+from mpnas.export.ops import (
+    Add,
+    Concat,
+    Contraction,
+    Multiply,
+    Op,
+    Pool,
+    Quantise,
+    Requantise,
+    Reshape,
+    Table,
+)
 
 
 def compiled(graph: IntegerGraph) -> Callable[[Float[Array, "batch ..."]], Float[Array, "batch ..."]]:
@@ -72,6 +81,10 @@ def _value(
         return jnp.concatenate(values, axis=-1)
     if isinstance(op, Pool):
         return _pooled(op, x, source)
+    if isinstance(op, Multiply):
+        return multiplied(op, x, values[1])
+    if isinstance(op, Table):
+        return looked_up(op, x)
     if isinstance(op, Reshape):
         return x.reshape(x.shape[0], *out.shape)
     step = scales[op.input] / (1 + source.midrise)

@@ -5,7 +5,7 @@ All numbers are little-endian. The header has 72 bytes:
 | byte | size | what |
 |---|---|---|
 | 0 | 8 | magic, `MPNASPAK` |
-| 8 | 4 | version of the format, 1 |
+| 8 | 4 | version of the format, 2; files of version 1 hold no products of sums and no tables |
 | 12 | 4 | length of the header, 72 |
 | 16 | 8 | length of the file, bytes |
 | 24 | 8 | offset of the graph section, bytes |
@@ -28,7 +28,8 @@ import zlib
 from mpnas.errors import PackError
 
 MAGIC = b"MPNASPAK"
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)
 HEADER = struct.Struct("<8sIIQQQQQII")
 TAIL = struct.Struct("<II")
 LENGTH = HEADER.size + TAIL.size
@@ -80,7 +81,7 @@ def opened(data: bytes) -> Sections:
     _, version, length, size, at, graph_bits, weights_at, bits, graph_sum, weights_sum = fields
     if version > VERSION:
         raise PackError(
-            f"the packed file has version {version} of the format; this mpnas reads version {VERSION}. "
+            f"the packed file has version {version} of the format; this mpnas reads up to version {VERSION}. "
             "Use a newer mpnas, or export the network with this one."
         )
     if TAIL.unpack_from(data, HEADER.size) != (zlib.crc32(data[: HEADER.size]), 0):
@@ -93,8 +94,8 @@ def opened(data: bytes) -> Sections:
             f"the packed file is {what}: it has {len(data)} bytes, its header says {size}. "
             "Copy or export it again."
         )
-    if (version, length, at, weights_at) != (VERSION, LENGTH, LENGTH, LENGTH + graph_bits // 8) \
-            or graph_bits % 8 or weights_at + -(-bits // 8) != size:
+    if (length, at, weights_at) != (LENGTH, LENGTH, LENGTH + graph_bits // 8) \
+            or version not in READABLE or graph_bits % 8 or weights_at + -(-bits // 8) != size:
         raise PackError("the header of the packed file contradicts itself. Copy or export it again.")
     graph, weights = data[at:weights_at], data[weights_at:]
     for name, part, checksum in (("graph", graph, graph_sum), ("weights", weights, weights_sum)):

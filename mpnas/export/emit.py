@@ -1,8 +1,8 @@
 """Emitting: the operations of an integer graph, one after the other, from the values of a program.
 
-What has no quantizer in the network (a residual sum, the sum under a mean, the logits) becomes an int32
-sum. Its step is the smallest power of two at which interval analysis shows that nothing overflows:
-about 2^-16 of a code's step, as fine as the float32 that simulation holds there.
+What has no quantizer in the network (a residual sum, the sum under a mean, a gate and what it multiplies,
+the logits) becomes an int32 sum. Its step is the smallest power of two at which interval analysis shows
+that nothing overflows: about 2^-16 of a code's step, as fine as the float32 that simulation holds there.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpnas.export.affine import Value, plain
+from mpnas.export.curves import Curve
 from mpnas.export.graph import IntegerGraph, Tensor
 from mpnas.export.interval import Bounds, bounds_after
 from mpnas.export.ops import (
@@ -19,6 +20,7 @@ from mpnas.export.ops import (
     Concat,
     Contraction,
     Dequantise,
+    Multiply,
     Op,
     Pool,
     Quantise,
@@ -112,6 +114,27 @@ class Emitter:
         self._append(op, Tensor(op.output, shape, "sum", scale=np.array([scale])))
         return plain(op.output, np.array([scale]), shape)
 
+    def multiplied(self, left: Value, right: Value, wish: str) -> Value:
+        """The product of two values; along an axis where one has length 1 it counts for all of the other."""
+        both = [self._factor(value, f"{wish}/{k}") for k, value in enumerate((left, right))]
+        one, other = (self.tensors[value.tensor] for value in both)
+        ends = (int(np.abs(np.stack(self.bounds[value.tensor])).max()) for value in both)
+        shift = max(0, (math.prod(ends) - 1).bit_length() - (SUM_REACH - 1).bit_length())
+        op = Multiply(self.name(wish), (one.name, other.name), self.name(wish), shift)
+        shape = tuple(max(pair) for pair in zip(one.shape, other.shape, strict=True))
+        scale = one.scale * other.scale * 2.0**shift
+        self._append(op, Tensor(op.output, shape, "sum", scale=scale))
+        return plain(op.output, scale, shape)
+
+    def curved(self, value: Value, curve: Curve, wish: str) -> Value:
+        """A smooth function of a value."""
+        scale = max(_power_of_two(self._reach(self._ready(value)) / SUM_REACH), curve.finest)
+        source = self.sum_of(value, scale, f"{wish}/in")
+        name = self.name(wish)
+        op = curve.table(name, source.tensor, name, scale)
+        self._append(op, Tensor(name, source.shape, "sum", scale=np.array([curve.scale])))
+        return plain(name, np.array([curve.scale]), source.shape)
+
     def pooled(
         self, value: Value, kind: str, window: tuple[int, ...], strides: tuple[int, ...],
         padding: tuple[tuple[int, int], ...], wish: str,
@@ -130,11 +153,27 @@ class Emitter:
 
     def sum_of(self, value: Value, scale: float | None, wish: str) -> Value:
         """The value as an int32 sum with one step, in its own shape; by default the finest step."""
+        key = (id(value), scale)
+        if key not in self._made:
+            self._kept.append(value)
+            self._made[key] = self._summed(value, scale, wish)
+        return self._made[key]
+
+    def _factor(self, value: Value, wish: str) -> Value:
+        """The value as an int32 sum with one step, whichever it has if it is such a sum."""
+        source = self.tensors[value.tensor]
+        fits = source.kind == "sum" and source.scale.size == 1 and value.is_plain
+        same = fits and np.all(value.scale == source.scale)
+        return self.sum_of(value, float(source.scale[0]) if same else None, wish)
+
+    def _summed(self, value: Value, scale: float | None, wish: str) -> Value:
         value = self._ready(value)
         if scale is None:
             scale = _power_of_two(self._reach(value) / SUM_REACH)
         source = self.tensors[value.tensor]
-        if source.kind == "sum" and value.is_plain and np.all(value.scale == scale):
+        # Both scales: a mean is a sum whose value has a finer step than its tensor.
+        same = np.all(value.scale == scale) and np.all(source.scale == scale)
+        if source.kind == "sum" and value.is_plain and same:
             return self._shaped(value)
         name = self.name(wish)
         out = Tensor(name, source.shape, "sum", scale=np.array([scale]))

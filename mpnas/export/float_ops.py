@@ -9,7 +9,7 @@ def float_ops(space: Space, assignment: Assignment) -> tuple[str, ...]:
 
     A layer without bits, or with 32 of them, for its weights or for its input; a layer in a loop, as in a
     recurrent network; a table that is looked up; a product of two activations, as in an attention. Other
-    operations without an integer form (a sigmoid, a softmax) are named when the network is lowered.
+    operations without an integer form (a softmax) are named when the network is lowered.
     """
     found = []
     for layer in space.work.layers:

@@ -6,13 +6,14 @@ Tensors are of three kinds:
 
 - `code`: what is stored and moved, 1 to 8 or 16 bits. A midrise tensor holds the odd levels `2 code + 1`
   of its codes, at half the step: its scale is that of the levels, and none of them is zero.
-- `sum`: int32, an accumulator of a contraction, or a sum of rescaled activations. The scale of an
-  accumulator differs by channel.
+- `sum`: int32, an accumulator of a contraction, a sum or product of rescaled activations, or a smooth
+  function of one. The scale of an accumulator differs by channel.
 - `real`: float32, the input and the output.
 
 Shapes leave the batch out; channels are the last axis. Activations (ReLU, ReLU6, clip) are the bounds
 `low` and `high` of the requantisation after them, as rounding keeps order. An average is a `Pool` of
-sums whose scale is smaller. What the graph may hold is checked when it is made.
+sums whose scale is smaller, a gate the product of two sums, and a sigmoid a `Table`. What the graph may
+hold is checked when it is made.
 
 Source: Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877, sections 2.1 to 2.4.
 """
@@ -26,7 +27,19 @@ from typing import Literal, get_args
 import numpy as np
 
 from mpnas.errors import GraphError
-from mpnas.export.ops import Add, Concat, Contraction, Dequantise, Op, Pool, Quantise, Requantise, Reshape
+from mpnas.export.ops import (
+    Add,
+    Concat,
+    Contraction,
+    Dequantise,
+    Multiply,
+    Op,
+    Pool,
+    Quantise,
+    Requantise,
+    Reshape,
+    Table,
+)
 
 Kind = Literal["real", "code", "sum"]
 
@@ -144,6 +157,8 @@ KINDS: Mapping[type, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
     Pool: (("code", "sum"), ("code", "sum")),
     Reshape: (("real", "code", "sum"), ("real", "code", "sum")),
     Dequantise: (("code", "sum"), ("real",)),
+    Multiply: (("sum",), ("sum",)),
+    Table: (("sum",), ("sum",)),
 }
 """Which kinds of tensor an operation reads and writes."""
 
@@ -179,6 +194,8 @@ def _check(op: Op, tensors: Mapping[str, Tensor]) -> None:
             raise GraphError(
                 f"{type(op).__name__} '{op.name}' joins tensors that differ in scale or zero point."
             )
+    if isinstance(op, Multiply) and any(tensor.zero_point for tensor in ins):
+        raise GraphError(f"product '{op.name}' has a factor whose zero point is not 0.")
 
 
 def _out_shape(op: Op, shapes: list[tuple[int, ...]], given: tuple[int, ...]) -> tuple[int, ...]:
@@ -198,9 +215,22 @@ def _out_shape(op: Op, shapes: list[tuple[int, ...]], given: tuple[int, ...]) ->
         return (*_places(first, op.window, op.strides, op.padding), first[-1])
     if isinstance(op, Concat):
         return (*first[:-1], sum(shape[-1] for shape in shapes))
+    if isinstance(op, Multiply):
+        return _broadcast(op, shapes)
     if isinstance(op, Reshape):
         return given if math.prod(first) == math.prod(given) else first
     return first if all(shape == first for shape in shapes) else shapes[-1]
+
+
+def _broadcast(op: Multiply, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of a product: along each axis the length of that factor which has not length 1."""
+    one, other = shapes
+    if len(one) != len(other) or any(m != n and 1 not in (m, n) for m, n in zip(one, other)):
+        raise GraphError(
+            f"product '{op.name}' has factors of shapes {one} and {other}; along each axis they are equally "
+            "long, or one has length 1."
+        )
+    return tuple(n if m == 1 else m for m, n in zip(one, other))
 
 
 def _places(

@@ -16,13 +16,15 @@ from mpnas.export.ops import (
     Concat,
     Contraction,
     Dequantise,
+    Multiply,
     Op,
     Pool,
     Quantise,
     Requantise,
     Reshape,
+    Table,
 )
-from mpnas.export.rounding import requantised
+from mpnas.export.rounding import looked_up, multiplied, requantised
 
 Tensors = Mapping[str, Tensor]
 
@@ -120,6 +122,14 @@ def _dequantise(op: Dequantise, tensors: Tensors, values: list[np.ndarray]) -> n
     return (values[0] - source.zero_point).astype(np.float32) * source.scale.astype(np.float32)
 
 
+def _multiply(op: Multiply, tensors: Tensors, values: list[np.ndarray]) -> np.ndarray:
+    return multiplied(op, *values)
+
+
+def _table(op: Table, tensors: Tensors, values: list[np.ndarray]) -> np.ndarray:
+    return looked_up(op, values[0])
+
+
 RUN: Mapping[type[Op], Callable[..., np.ndarray]] = {
     Quantise: _quantise,
     Contraction: _contraction,
@@ -129,5 +139,7 @@ RUN: Mapping[type[Op], Callable[..., np.ndarray]] = {
     Pool: _pool,
     Reshape: _reshape,
     Dequantise: _dequantise,
+    Multiply: _multiply,
+    Table: _table,
 }
 """What each operation computes: `(op, tensors by name, values of its inputs) -> value`."""

@@ -10,11 +10,12 @@ import numpy as np
 
 from mpnas.errors import GraphError
 from mpnas.export.graph import IntegerGraph, Tensor
-from mpnas.export.ops import Add, Concat, Contraction, Op, Pool, Requantise
-from mpnas.export.rounding import requantised
+from mpnas.export.ops import Add, Concat, Contraction, Multiply, Op, Pool, Requantise, Table
+from mpnas.export.rounding import looked_up, multiplied, requantised
 
 Bounds = tuple[np.ndarray, np.ndarray]  # lowest and highest, int64 (channels,)
 INT32 = (-(2**31), 2**31 - 1)
+EXACT_IN_FLOAT32 = 2**24  # below it float32 sums whole numbers without rounding, in any order
 
 
 def intervals(graph: IntegerGraph) -> dict[str, Bounds]:
@@ -48,6 +49,12 @@ def bounds_after(op: Op, tensors: Mapping[str, Tensor], found: Mapping[str, Boun
         return _of_requantisation(op, out, low, high)
     elif isinstance(op, Add):
         low, high = sum(row[0] for row in known), sum(row[1] for row in known)  # type: ignore[assignment]
+    elif isinstance(op, Multiply):
+        # The ends of a product are products of ends, and rounding keeps their order.
+        corners = np.stack([multiplied(op, one, other) for one in known[0] for other in known[1]])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+    elif isinstance(op, Table):
+        low, high = _of_table(op, low, high)
     elif isinstance(op, Concat):
         low, high = (np.concatenate([row[k] for row in known]) for k in (0, 1))
     elif isinstance(op, Pool) and op.kind == "sum":
@@ -106,6 +113,19 @@ def _of_requantisation(op: Requantise, out: Tensor, low: np.ndarray, high: np.nd
     result = np.clip(result, op.low, op.high)
     result = 2 * result + 1 if out.midrise else result
     return result.min(axis=0), result.max(axis=0)
+
+
+def _of_table(op: Table, low: np.ndarray, high: np.ndarray) -> Bounds:
+    """The smallest and largest of both ends and of the entries between them."""
+    ends = np.stack([low, high])
+    found = looked_up(op, ends)
+    least, most = found.min(axis=0), found.max(axis=0)
+    segments = (np.clip(ends, op.start, op.last) - op.start) >> op.shift
+    for channel, (first, last) in enumerate(segments.T.tolist()):
+        between = op.entries[first + 1 : last + 1].astype(np.int64)
+        least[channel] = between.min(initial=least[channel])
+        most[channel] = between.max(initial=most[channel])
+    return least, most
 
 
 def _refuse_overflow(op: Op, low: np.ndarray, high: np.ndarray) -> None:

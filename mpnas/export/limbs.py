@@ -1,14 +1,14 @@
 """Limbs: 64-bit integer arithmetic on pairs of 32-bit lanes, as JAX has no int64 by default.
 
-A number is `(high, low)`, both uint32, in two's complement. Multipliers, offsets and shifts are
-constants; a shift may differ by channel.
+A number is `(high, low)`, both uint32, in two's complement. Offsets and shifts are constants; a shift may
+differ by channel.
 """
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt
 
-from mpnas.export.ops import Requantise
+from mpnas.export.ops import Multiply, Requantise, Table
 
 Pair = tuple[UInt[Array, "..."], UInt[Array, "..."]]
 FAR = 2**30  # beyond any code
@@ -27,6 +27,20 @@ def requantised(op: Requantise, q: Int[Array, "..."]) -> Int[Array, "..."]:
         is_code = max(int(np.abs(op.low).max()), int(np.abs(op.high).max())) < 2**17
         rounded = _rounded(exact, shift, to_even=op.rounding == "single_round", saturates=is_code)
     return rounded + op.zero_out
+
+
+def multiplied(op: Multiply, a: Int[Array, "..."], b: Int[Array, "..."]) -> Int[Array, "..."]:
+    """What `mpnas.export.rounding.multiplied` computes, on int32."""
+    return _rounded(_product(a, b), np.array(op.shift), to_even=True, saturates=False)
+
+
+def looked_up(op: Table, q: Int[Array, "..."]) -> Int[Array, "..."]:
+    """What `mpnas.export.rounding.looked_up` computes, on int32."""
+    entries = jnp.asarray(op.entries, jnp.int32)
+    along = jnp.clip(q, np.int32(op.start), np.int32(op.last)) - np.int32(op.start)
+    segment, rest = along >> op.shift, along & np.int32((1 << op.shift) - 1)
+    below, rise = entries[segment], jnp.asarray(np.diff(op.entries.astype(np.int64)), jnp.int32)[segment]
+    return below + _rounded(_product(rise, rest), np.array(op.shift), to_even=True, saturates=False)
 
 
 def high_product(a: Int[Array, "..."], b: np.ndarray) -> Int[Array, "..."]:
@@ -60,7 +74,7 @@ def _unsigned_product(a: UInt[Array, "..."], b: UInt[Array, "..."]) -> Pair:
     return high + (cross >> 16) + (other >> 16) + (middle >> 16), (low & 0xFFFF) | (middle << 16)
 
 
-def _product(a: Int[Array, "..."], b: np.ndarray) -> Pair:
+def _product(a: Int[Array, "..."], b: Int[Array, "..."] | np.ndarray) -> Pair:
     """All 64 bits of the product of two int32."""
     factor = jnp.asarray(b, jnp.int32)
     high, low = _unsigned_product(a.astype(jnp.uint32), factor.astype(jnp.uint32))

@@ -7,6 +7,10 @@ there are read too, so that the graph computes what simulation computes:
   simulation, ties to even. With `single_round` it is exact to about 2^-24 of a step.
 - What simulation leaves unquantised between two layers stays fine-grained: a sum that several readers
   quantise differently, or that is added to again, is an int32 sum with a step of about 2^-16 of theirs.
+- A gate is a product of two such sums, and a sigmoid, tanh or erf a table within 1.5e-6 of its function:
+  codes differ about as seldom as the order of a float32 sum makes them. A GELU by tanh is coarser, as its
+  cube is one sum over all the reach of an accumulator: behind a layer of 64 channels of 3x3, 3 codes in
+  10,000 were one off, and 8 in 100,000 with the GELU by erf.
 - Simulation itself sums in float32, in an order that is not defined. Where steps are powers of two and
   no sum reaches 2^24 both are exact, and equal in every bit. Else a value on the edge between two codes
   may fall to either side: single codes differ by one, at a rate that `tests/export` measures.

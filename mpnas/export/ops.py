@@ -283,4 +283,86 @@ class Dequantise:
         return (self.input,)
 
 
-Op = Quantise | Contraction | Requantise | Add | Concat | Pool | Reshape | Dequantise
+@dataclasses.dataclass(frozen=True, eq=False)
+class Multiply:
+    """Product of two sums, place by place: `round(a * b / 2^shift)`, 64 bits wide, ties to even.
+
+    Along an axis where one of them has length 1 that number counts for all places of the other, as the
+    gate of a squeeze and excitation, `(1, 1, channels)`, does. Their zero points are 0; a step of the
+    result is the product of theirs, times 2^shift.
+
+    Attributes:
+      name, output: Its own name, unique in the graph, and the tensor that it writes.
+      inputs: The two factors.
+      shift: 0 to 62.
+
+    Raises:
+      GraphError: another number of factors, or another shift.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != 2 or not 0 <= self.shift <= 62:
+            raise GraphError(
+                f"product '{self.name}' has {len(self.inputs)} factors and shifts by {self.shift}; it takes "
+                "two factors, and a shift of 0 to 62."
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """A function of a sum as a lookup table, with straight lines between its entries.
+
+    With the input clipped to `start .. start + segments * 2^shift - 1`, k the segment in which it lies and
+    r how far, `q - start = k * 2^shift + r`, it is
+    `entries[k] + round((entries[k + 1] - entries[k]) * r / 2^shift)`, ties to even. Which function it is,
+    and how near, is said in `mpnas.export.curves`.
+
+    Attributes:
+      name, input, output: Its own name, unique in the graph, and its tensors.
+      entries: int32 `(segments + 1,)`; neighbours differ by less than 2^31.
+      start: The input that gives `entries[0]`.
+      shift: 0 to 30: a segment has 2^shift steps of the input.
+
+    Raises:
+      GraphError: entries or inputs beyond int32, or another shift.
+    """
+
+    name: str
+    input: str
+    output: str
+    entries: np.ndarray
+    start: int
+    shift: int
+
+    def __post_init__(self) -> None:
+        entries = self.entries.astype(np.int64)
+        if entries.ndim != 1 or entries.size < 2 or not 0 <= self.shift <= 30:
+            raise GraphError(
+                f"table '{self.name}' has entries of shape {entries.shape} and segments of 2^{self.shift} "
+                "steps; it takes a row of at least two entries, and segments of 2^0 to 2^30 steps."
+            )
+        if max(np.abs(entries).max(), np.abs(np.diff(entries)).max()) > WIDEST:
+            raise GraphError(f"table '{self.name}' has entries, or two neighbours apart, beyond int32.")
+        if not -WIDEST - 1 <= self.start or self.last > WIDEST or self.last - self.start > WIDEST:
+            raise GraphError(
+                f"table '{self.name}' is of inputs from {self.start} to {self.last}; it takes at most 2^31 "
+                "of them, within int32."
+            )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that it reads."""
+        return (self.input,)
+
+    @property
+    def last(self) -> int:
+        """The largest input that is told apart from larger ones."""
+        return self.start + ((self.entries.size - 1) << self.shift) - 1
+
+
+Op = Quantise | Contraction | Requantise | Add | Concat | Pool | Reshape | Dequantise | Multiply | Table

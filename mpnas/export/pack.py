@@ -18,8 +18,9 @@ scales whose product with that of the input is not the accumulator's, which stan
 
 **The graph section is not counted.** It holds structure and names, and the constants of execution that
 the weights do not determine in every bit: shifts, offsets finer than a step, bounds, further
-multipliers, scales of sums. Its fields are those of `mpnas.export.bitstream.FieldWriter`; n, s, t, v and r
-stand for a whole number, one with a sign, a text, a vector of integers, of reals; [n x] is n and n times x:
+multipliers, scales of sums, entries of tables. Its fields are those of `mpnas.export.bitstream.FieldWriter`;
+n, s, t, v and r stand for a whole number, one with a sign, a text, a vector of integers, of reals;
+[n x] is n and n times x:
 
     layers  [n  t site  [n n dimension]  n flags: 1 signed, 2 zero points, 4 biases, 8 folded
              v odd levels?, v decision, v scale of each channel  n decisions, n scales]
@@ -35,7 +36,9 @@ stand for a whole number, one with a sign, a text, a vector of integers, of real
                           n groups  v each
              Requantise   n rounding, n left shift, s zero in, s zero out  n 0, or 1 + layer of the multiplier
                           v multiplier, or n one number?  v shift, offset, low, high
-             Pool         n 1 for a sum  [n n window, stride, before, after]]
+             Pool         n 1 for a sum  [n n window, stride, before, after]
+             Multiply     n shift
+             Table        s start, n shift  n 0, or 1 + number of the op with its entries; if 0, v entries]
     float   [n  t name]
 """
 
@@ -53,15 +56,19 @@ from mpnas.export.ops import (
     Concat,
     Contraction,
     Dequantise,
+    Multiply,
     Op,
     Pool,
     Quantise,
     Requantise,
     Reshape,
+    Table,
 )
 from mpnas.export.storage import WIDTHS, Shelf, Storage, fitted, kernels_of, own_storage
 
-KINDS: tuple[type[Op], ...] = (Quantise, Contraction, Requantise, Add, Concat, Pool, Reshape, Dequantise)
+KINDS: tuple[type[Op], ...] = (
+    Quantise, Contraction, Requantise, Add, Concat, Pool, Reshape, Dequantise, Multiply, Table,
+)
 TENSOR_KINDS = ("real", "code", "sum")
 RANK = 8  # of a kernel or a tensor, at most
 
@@ -283,6 +290,23 @@ class _Writer:
             out.whole(int(op.kind == "sum"), len(rows))
             for size, step, (before, after) in rows:
                 out.whole(size, step, before, after)
+        elif isinstance(op, Multiply):
+            out.whole(op.shift)
+        elif isinstance(op, Table):
+            out.integer(op.start)
+            out.whole(op.shift)
+            first = self._same_entries(op)
+            out.whole(0 if first is None else 1 + first)
+            if first is None:
+                out.integers(op.entries)
+
+    def _same_entries(self, op: Table) -> int | None:
+        """Number of the first operation with the entries of a table, if it is another one."""
+        first = next(
+            k for k, one in enumerate(self.graph.ops)
+            if isinstance(one, Table) and np.array_equal(one.entries, op.entries)
+        )
+        return None if self.graph.ops[first] is op else first
 
     def _contraction(self, out: FieldWriter, op: Contraction) -> None:
         path = self.layer_of[op.name]

@@ -55,7 +55,9 @@ class _Orders:
                 self._fixed |= {op.input, op.output}
         elif not isinstance(op, (Concat, Reshape)) or self._passes(op):
             for name in op.inputs:
-                self._same(name, op.output)
+                # A factor of one channel counts for all channels, in whatever order.
+                if self.graph.tensors[name].channels == self.graph.tensors[op.output].channels:
+                    self._same(name, op.output)
 
     def _passes(self, op: Op) -> bool:
         """Whether a reshape leaves the last axis as it is."""

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from mpnas.errors import GraphError
-from mpnas.export.ops import Requantise
+from mpnas.export.ops import Multiply, Requantise, Table
 
 HIGHEST, LOWEST = 2**31 - 1, -(2**31)
 
@@ -31,6 +31,20 @@ def requantised(op: Requantise, q: np.ndarray) -> np.ndarray:
         to_nearest = shifted_to_even if op.rounding == "single_round" else shifted_half_up
         rounded = to_nearest(exact, shift)
     return rounded + op.zero_out
+
+
+def multiplied(op: Multiply, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The integers of `op`, int64, from the int64 of its factors."""
+    return shifted_to_even(a * b, np.array(op.shift))
+
+
+def looked_up(op: Table, q: np.ndarray) -> np.ndarray:
+    """The integers of `op`, int64, shaped like the int64 `q`."""
+    entries = op.entries.astype(np.int64)
+    along = np.clip(q, op.start, op.last) - op.start
+    segment, rest = along >> op.shift, along & ((1 << op.shift) - 1)
+    rise = entries[segment + 1] - entries[segment]
+    return entries[segment] + shifted_to_even(rise * rest, np.array(op.shift))
 
 
 def high_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -14,7 +14,18 @@ from mpnas.errors import GraphError, PackError
 from mpnas.export.bitstream import BitReader, FieldReader, damaged
 from mpnas.export.container import opened
 from mpnas.export.graph import IntegerGraph, Tensor
-from mpnas.export.ops import ROUNDINGS, Add, Concat, Contraction, Op, Pool, Quantise, Requantise
+from mpnas.export.ops import (
+    ROUNDINGS,
+    Add,
+    Concat,
+    Contraction,
+    Multiply,
+    Op,
+    Pool,
+    Quantise,
+    Requantise,
+    Table,
+)
 from mpnas.export.pack import KINDS, RANK, TENSOR_KINDS
 from mpnas.export.storage import WIDTHS
 
@@ -68,6 +79,7 @@ class _Reader:
         self.layers: list[_Layer] = []
         self.acts: list[tuple[int, np.ndarray, int]] = []
         self.tensors: list[Tensor] = []
+        self.ops: list[Op] = []
 
     def graph(self) -> IntegerGraph:
         fields = self.fields
@@ -82,13 +94,14 @@ class _Reader:
         for _ in range(fields.whole(MANY)):
             self.tensors.append(self._tensor())
         first, last = self._one_of(self.tensors).name, self._one_of(self.tensors).name
-        ops = tuple(self._op() for _ in range(fields.whole(MANY)))
+        for _ in range(fields.whole(MANY)):
+            self.ops.append(self._op())
         floats = tuple(fields.text() for _ in range(fields.whole(MANY)))
         fields.end()
         by_name = {tensor.name: tensor for tensor in self.tensors}
         if len(by_name) != len(self.tensors):
             raise damaged("two of its tensors have one name")
-        return IntegerGraph(first, last, by_name, ops, floats)
+        return IntegerGraph(first, last, by_name, tuple(self.ops), floats)
 
     def _one_of(self, known: list[Any]) -> Any:
         if not known:
@@ -189,6 +202,8 @@ class _Reader:
         names = tuple(tensor.name for tensor in inputs)
         if kind in (Add, Concat) and inputs:
             return kind(name, names, output)  # type: ignore[call-arg,arg-type]
+        if kind is Multiply:
+            return Multiply(name, names, output, fields.whole(63))
         if len(inputs) != 1 or not inputs[0].shape:
             raise damaged(f"operation '{name}' reads {len(inputs)} tensors, or a scalar")
         if kind is Quantise:
@@ -201,6 +216,8 @@ class _Reader:
             return self._requantise(name, names[0], written)
         if kind is Pool:
             return self._pool(name, inputs[0], output)
+        if kind is Table:
+            return self._table(name, names[0], output)
         return kind(name, names[0], output)  # type: ignore[call-arg,arg-type]
 
     def _contraction(self, name: str, source: Tensor, output: str) -> Contraction:
@@ -251,6 +268,16 @@ class _Reader:
             name, source.name, output, made, tuple(row[0] for row in rows), tuple(row[1] for row in rows),
             tuple((row[2], row[3]) for row in rows),
         )
+
+    def _table(self, name: str, source: str, output: str) -> Table:
+        fields = self.fields
+        start, shift, origin = fields.integer(), fields.whole(31), fields.whole(len(self.ops) + 1)
+        if not origin:
+            return Table(name, source, output, _limited(fields.integers(), "entries"), start, shift)
+        first = self.ops[origin - 1]
+        if not isinstance(first, Table):
+            raise damaged(f"table '{name}' has the entries of '{first.name}', which is none")
+        return Table(name, source, output, first.entries, start, shift)
 
 
 def _limited(values: np.ndarray, what: str) -> np.ndarray:

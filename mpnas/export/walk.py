@@ -1,8 +1,9 @@
 """Walking: a network's own program, operation by operation, turned into an integer graph.
 
 Parameters are constants here and are computed with; what depends on the input is a `Value`, or several
-side by side after a concatenation. Normalisations, biases and activations only change the value; sums,
-windows and products emit operations. Everything else is refused with its name and its place.
+side by side after a concatenation. Normalisations, biases and clips (hard sigmoids too) only change the
+value; sums, windows, products and smooth functions emit operations. Everything else is refused with its
+name and its place.
 """
 
 import math
@@ -14,6 +15,7 @@ from jax.extend import core
 
 from mpnas.errors import UnsupportedOperationError
 from mpnas.export.affine import Value
+from mpnas.export.curves import CURVES
 from mpnas.export.emit import Emitter
 from mpnas.supernet.layout import place
 from mpnas.supernet.primitives import CALLS
@@ -73,7 +75,8 @@ class Walker:
         return UnsupportedOperationError(
             f"operation '{name}'{self._where} has no integer form, so this network cannot be lowered. What "
             "can: convolutions and products with a kernel, biases, normalisations, ReLU and clips, sums, "
-            "concatenations of channels, maxima and means over windows, reshapes."
+            "products of activations (gates), sigmoid, tanh and erf, concatenations of channels, maxima and "
+            "means over windows, reshapes."
         )
 
 
@@ -133,9 +136,46 @@ def _sum_of_two(walker: Walker, left: Side, right: Side) -> Side | None:
 def _mul(walker: Walker, params: Mapping[str, Any], operands: list[Any], shape: tuple[int, ...]) -> Any:
     left, right = operands
     if isinstance(left, tuple) and isinstance(right, tuple):
-        return None
+        return _product_of_two(walker, left, right)
     side, constant = (left, right) if isinstance(left, tuple) else (right, left)
     return _with_constant(side, constant, Value.times)
+
+
+def _product_of_two(walker: Walker, left: Side, right: Side) -> Side | None:
+    """Part by part, a single part of one channel with each; cut differently nothing lines up."""
+    if any(v.tensor == "input" for v in (*left, *right)):
+        raise walker.refusal("mul of the unquantised input")
+    cuts = [[v.shape[-1:] for v in side] for side in (left, right)]
+    if cuts[0] != cuts[1]:
+        if cuts[0] == [(1,)]:
+            left = left * len(right)
+        elif cuts[1] == [(1,)]:
+            right = right * len(left)
+        else:
+            return None
+    return tuple(walker.emit.multiplied(a, b, "multiply") for a, b in zip(left, right, strict=True))
+
+
+def _power(walker: Walker, params: Mapping[str, Any], operands: list[Any], shape: tuple[int, ...]) -> Any:
+    """A square or a cube, as products."""
+    side, power = operands[0], params.get("y", 2)
+    if power not in (2, 3):
+        return None
+    square = _product_of_two(walker, side, side)
+    return square if power == 2 or square is None else _product_of_two(walker, square, side)
+
+
+def _curve(name: str) -> Callable[..., Any]:
+    """A smooth function of every number."""
+
+    def rule(
+        walker: Walker, params: Mapping[str, Any], operands: list[Any], shape: tuple[int, ...]
+    ) -> Any:
+        if any(v.tensor == "input" for v in operands[0]):
+            raise walker.refusal(f"{name} of the unquantised input")
+        return tuple(walker.emit.curved(value, CURVES[name], name) for value in operands[0])
+
+    return rule
 
 
 def _div(walker: Walker, params: Mapping[str, Any], operands: list[Any], shape: tuple[int, ...]) -> Any:
@@ -255,6 +295,7 @@ RULES: Mapping[str, Callable[..., Any]] = {
     "optimization_barrier": _same, "reshape": _view, "squeeze": _view, "expand_dims": _view,
     "broadcast_in_dim": _view, "concatenate": _concatenate, "reduce_sum": _reduce("sum"),
     "reduce_max": _reduce("max"), "reduce_window_sum": _window("sum"), "reduce_window_max": _window("max"),
+    "integer_pow": _power, "square": _power, **{name: _curve(name) for name in CURVES},
 }
 """Primitive -> what it does to values side by side: `(walker, parameters, operands, shape) -> values`, or
 None where it has no integer form."""

@@ -98,7 +98,7 @@ def sealed(data, **changes):
     [
         (lambda data: data[:2000], "net: the packed file is truncated: it has 2000 bytes"),
         (lambda data: data[:5], "truncated: 5 of the 72 bytes of its header"),
-        (lambda data: sealed(data, version=9), "has version 9 of the format; this mpnas reads version 1"),
+        (lambda data: sealed(data, version=9), "version 9 of the format; this mpnas reads up to version 2"),
         (lambda data: data[:900] + b"\xff\xff" + data[902:], "graph section of the packed file is damaged"),
         (lambda data: data + b"more", "followed by foreign bytes"),
         (lambda data: b"", "net is no network that can be run here: it is empty"),

@@ -9,6 +9,7 @@ from flax import nnx
 
 from mpnas.space import Rule
 from mpnas.supernet import attach, discretize
+from mpnas.supernet.trace import HOOKS, module_at
 
 RNGS = nnx.Rngs(0)
 BITS = {"weights": (0, 1, 2, 4, 8), "activations": (4, 8)}
@@ -110,6 +111,11 @@ def flat_net():
     return Net(call, stem=conv(3, 4, strides=2), head=linear(16, 3))
 
 
+def pooled_net():
+    """Fully convolutional: the classes are a mean over all places."""
+    return Net(lambda net, x: mean(net.head(jax.nn.relu(net.stem(x)))), stem=conv(3, 4), head=conv(4, 3, 1))
+
+
 def twice_net():
     """`inner` is called on its own output; grouped convolution before."""
     def call(net, x):
@@ -117,6 +123,43 @@ def twice_net():
         return net.head(mean(jax.nn.relu(net.inner(net.inner(x)))))
 
     return Net(call, stem=conv(3, 4), grouped=conv(4, 4, feature_group_count=2), inner=conv(4, 4),
+               head=linear(4, 3))
+
+
+def efficient_net():
+    """An inverted residual with swish, squeezed by dense layers and excited by a sigmoid."""
+    def call(net, x):
+        x = jax.nn.silu(net.bn(net.stem(x)))
+        y = jax.nn.silu(net.depth(jax.nn.silu(net.expand(x))))
+        gate = jax.nn.sigmoid(net.excite(jax.nn.silu(net.squeeze(mean(y)))))
+        return net.head(mean(jax.nn.silu(net.top(x + net.project(y * gate[:, None, None])))))
+
+    return Net(call, stem=conv(3, 4), bn=norm(4), expand=conv(4, 8, 1),
+               depth=conv(8, 8, feature_group_count=8), squeeze=linear(8, 2), excite=linear(2, 8),
+               project=conv(8, 4, 1), top=conv(4, 6, 1), head=linear(6, 3))
+
+
+def mobilenet_v3():
+    """The same with hard swish, and convolutions of one place whose hard sigmoid stands first."""
+    def call(net, x):
+        x = jax.nn.hard_swish(net.bn(net.stem(x)))
+        y = jax.nn.hard_swish(net.depth(jax.nn.relu(net.expand(x))))
+        gate = net.excite(jax.nn.relu(net.squeeze(y.mean(axis=(1, 2), keepdims=True))))
+        return net.head(mean(x + net.project(jax.nn.hard_sigmoid(gate) * y)))
+
+    return Net(call, stem=conv(3, 4), bn=norm(4), expand=conv(4, 8, 1),
+               depth=conv(8, 8, feature_group_count=8), squeeze=conv(8, 2, 1), excite=conv(2, 8, 1),
+               project=conv(8, 4, 1), head=linear(4, 3))
+
+
+def curved_net():
+    """GELU by tanh and by erf, a tanh, and a gate of one channel for all others."""
+    def call(net, x):
+        x = jax.nn.gelu(net.stem(x), approximate=True)
+        x = jax.nn.gelu(net.second(x), approximate=False)
+        return net.head(mean(jnp.tanh(net.third(x)) * jax.lax.erf(net.place(x))))
+
+    return Net(call, stem=conv(3, 5), second=conv(5, 6), third=conv(6, 4, 1), place=conv(6, 1, 1),
                head=linear(4, 3))
 
 
@@ -132,8 +175,9 @@ def images(count, seed=7):
 NETS = {
     "dense_residual": (dense_residual_net, rows), "residual": (residual_net, images),
     "depthwise": (depthwise_net, images), "concat": (concat_net, images), "flat": (flat_net, images),
-    "twice": (twice_net, images),
+    "twice": (twice_net, images), "pooled": (pooled_net, images),
 }
+GATED = {"efficient_net": efficient_net, "mobilenet_v3": mobilenet_v3, "curves": curved_net}
 
 
 def calibrated(model, x, rule):
@@ -156,3 +200,29 @@ def simulated(net, parts, assignment, x):
     graph, state = nnx.split(discretize(net, parts, assignment))
     run = jax.jit(lambda state, x: nnx.merge(graph, state)(x))
     return np.asarray(run(state, x))
+
+
+def simulated_inputs(net, parts, assignment, x):
+    """Layer's path -> the fake-quantised input of each of its calls, and the outputs."""
+    model, seen = discretize(net, parts, assignment), []
+    for layer in net.space.work.layers:
+        module = module_at(model, layer.path)
+        mixed = next(getattr(module, hook) for hook in HOOKS if hasattr(module, hook))
+        mixed.product = _recording(mixed.product, layer.path, seen)
+    graph, state = nnx.split(model)
+
+    def run(state, x):
+        seen.clear()
+        outputs = nnx.merge(graph, state)(x)
+        return [inputs for _, inputs in seen], outputs
+
+    inputs, outputs = jax.jit(run)(state, x)
+    return list(zip([path for path, _ in seen], map(np.asarray, inputs), strict=True)), np.asarray(outputs)
+
+
+def _recording(product, path, seen):
+    def call(lhs, rhs, *args, **options):
+        seen.append((path, lhs))
+        return product(lhs, rhs, *args, **options)
+
+    return call

@@ -3,6 +3,7 @@
 import dataclasses
 import struct
 import zlib
+from unittest import mock
 
 import numpy as np
 
@@ -11,11 +12,14 @@ from mpnas.export import (
     Contraction,
     Dequantise,
     IntegerGraph,
+    Multiply,
     Quantise,
     Requantise,
     Reshape,
+    Table,
     Tensor,
 )
+from mpnas.export.pack import _Writer, pack
 from mpnas.quant import IntFormat
 
 HEADER_BYTES = 72
@@ -119,3 +123,81 @@ def requantisation(path, channels, draw):
     row = [np.array([n]) for n in (40, 0, -128, 127)]
     multiplier = draw.integers(-(2**31) + 1, 2**31, channels)
     return Requantise(f"{path}/requantise", f"{path}/sum", f"{path}/code", multiplier, *row)
+
+
+def gated(seed=0):
+    """Sums of 30 bits, a table of all of them, and their product, which is as wide again.
+
+    A row of two numbers of 16 bits is multiplied by 2^14 and by 1: up to 2^29 + 2^15, of any low bits.
+    """
+    shape, zeros, draw = (2, 3, 2), np.zeros(2, np.int64), np.random.default_rng(seed)
+    names = {"x": "real", "s": "sum", "t": "sum", "u": "sum", "y": "real"}
+    tensors = {name: Tensor(name, shape, kind) for name, kind in names.items()}
+    tensors["q"] = Tensor("q", shape, "code", 16)
+    kernel = np.array([[2**14, -1], [1, 2**14]], np.int32)
+    entries = draw.integers(-(2**30), 2**30, 9)
+    ops = (
+        Quantise("in", "x", "q"),
+        Contraction("a", "q", "s", "a", kernel, np.full(2, 16), zeros, zeros.astype(bool), zeros),
+        Table("table", "s", "t", entries, -(2**29), 27), Multiply("product", ("t", "s"), "u", 30),
+        Dequantise("out", "u", "y"),
+    )
+    return IntegerGraph("x", "y", tensors, ops)
+
+
+def wide(count, seed=1):
+    """Inputs of `gated` whose codes are of all 16 bits."""
+    return np.random.default_rng(seed).uniform(-40_000, 40_000, (count, 2, 3, 2)).astype(np.float32)
+
+
+def _table(**changes):
+    return lambda graph: _changed(graph.ops[2], changes)
+
+
+def _product(**changes):
+    return lambda graph: _changed(graph.ops[3], changes)
+
+
+def _changed(op, changes):
+    """Past the checks of a frozen record."""
+    for name, value in changes.items():
+        object.__setattr__(op, name, value)
+
+
+def _reshaped(name, shape):
+    return lambda graph: graph.tensors.update({name: dataclasses.replace(graph.tensors[name], shape=shape)})
+
+
+def _lifted(graph):
+    graph.tensors["t"] = dataclasses.replace(graph.tensors["t"], zero_point=1)
+
+
+HOSTILE = {
+    "one_entry": _table(entries=np.array([5])), "no_entry": _table(entries=np.zeros(0, np.int64)),
+    "entries_of_64_bits": _table(entries=np.array([2**62, -(2**62), 2**63 - 1, -(2**63)])),
+    "entries_beyond_int32": _table(entries=np.array([0, 2**31])),
+    "entries_apart": _table(entries=np.array([-(2**31) + 1, 2**31 - 1])),
+    "starts_beyond_int32": _table(start=2**31), "starts_before_int32": _table(start=-(2**31) - 1),
+    "ends_beyond_int32": _table(start=2**30 + 1), "long_segments": _table(shift=31),
+    "too_many_inputs": _table(shift=30, start=-(2**31)), "table_of_codes": _table(input="q"),
+    "table_of_places": _reshaped("s", (3, 2, 2)), "shift_of_63": _product(shift=63),
+    "one_factor": _product(inputs=("t",)), "three_factors": _product(inputs=("t", "s", "s")),
+    "codes_as_factor": _product(inputs=("t", "q")), "real_as_factor": _product(inputs=("x", "s")),
+    "later_factor": _product(inputs=("u", "s")), "zero_point": _lifted,
+    "factor_of_other_length": _reshaped("t", (2, 2, 3)), "factor_of_other_rank": _reshaped("t", (6, 2)),
+    "longer_product": _reshaped("u", (4, 3, 2)), "shorter_product": _reshaped("u", (1, 3, 2)),
+}
+"""What makes a file of `gated` contradict itself: `(graph)` changes its table or its product."""
+
+
+def hostile(name):
+    """The file, with right checksums."""
+    graph = gated()
+    HOSTILE[name](graph)
+    return pack(graph).data
+
+
+def foreign_entries():
+    """The file of a table that has the entries of a quantisation."""
+    with mock.patch.object(_Writer, "_same_entries", lambda writer, op: 0):
+        return pack(gated()).data

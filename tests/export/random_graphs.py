@@ -9,12 +9,16 @@ from mpnas.export import (
     Contraction,
     Dequantise,
     IntegerGraph,
+    Multiply,
     Pool,
     Quantise,
     Requantise,
     Reshape,
+    Table,
     Tensor,
 )
+from mpnas.export.integer import every_tensor
+from mpnas.export.interval import intervals
 
 
 class Drawn:
@@ -48,8 +52,8 @@ class Drawn:
     def sum(self, shape):
         return self.tensor(self.fresh(), shape, "sum")
 
-    def contraction(self, groups, stride=1, window=(3, 3), dilation=1):
-        source, out = self.now, int(self.draw.integers(1, 4)) * groups
+    def contraction(self, groups, stride=1, window=(3, 3), dilation=1, out=None):
+        source, out = self.now, out or int(self.draw.integers(1, 4)) * groups
         inner = source.shape[-1] // groups
         bits = self.draw.choice([1, 2, 3, 4, 5, 6, 7, 8], out)
         midrise = self.draw.random(out) < 0.3
@@ -102,6 +106,51 @@ class Drawn:
         self.ops.append(Add(f"{total.name}/op", tuple(sides), total.name))
         self.now = total
 
+    def gate(self, kind):
+        """The product with itself rescaled (`equal`), with its mean (`squeezed`) or with one channel."""
+        source = self.now
+        if kind == "squeezed":
+            other = self.sum((1,) * (len(source.shape) - 1) + source.shape[-1:])
+            window = source.shape[:-1]
+            self.ops.append(Pool(
+                f"{other.name}/op", source.name, other.name, "sum", window, window, ((0, 0),) * len(window)
+            ))
+        elif kind == "equal":
+            other = self.sum(source.shape)
+            self.requantise(other)
+        else:
+            self.requantise()
+            self.contraction(1, window=(), out=1)
+            other = self.now
+        factors = [source.name, other.name]
+        found = intervals(self.so_far(source.name))
+        ends = [int(np.abs(np.stack(found[name])).max()) for name in factors]
+        shift = max(0, (ends[0] * ends[1]).bit_length() - 28)
+        out = self.sum(source.shape)
+        self.draw.shuffle(factors)
+        self.ops.append(Multiply(f"{out.name}/op", tuple(factors), out.name, shift))
+        self.now = out
+
+    def so_far(self, output):
+        return IntegerGraph("x", output, self.tensors, tuple(self.ops))
+
+    def table(self):
+        """Any function of a sum, of a range that its numbers reach, or nearly so."""
+        if any(0 in tensor.shape for tensor in self.tensors.values()):
+            return
+        source, out = self.now, self.sum(self.now.shape)
+        x = np.random.default_rng(0).normal(size=(4, *self.input.shape)) * 2
+        numbers = every_tensor(self.so_far(source.name), x)[source.name]
+        low, width = int(numbers.min()), int(np.ptp(numbers)) + 1
+        shift = int(self.draw.integers(0, min(30, width.bit_length())))
+        size = min(40, max(2, width >> shift))
+        start = low + int(self.draw.integers(-width // 4, width // 4 + 1))
+        entries = self.draw.integers(-(2**20), 2**20, size)
+        if (shared := [op for op in self.ops if isinstance(op, Table)]) and self.draw.integers(2):
+            entries = shared[0].entries
+        self.ops.append(Table(f"{out.name}/op", source.name, out.name, entries, start, shift))
+        self.now = out
+
     def concat(self):
         source = self.now
         out = self.tensor(
@@ -143,8 +192,11 @@ class Drawn:
         return IntegerGraph("x", end.name, self.tensors, tuple(self.ops))
 
 
-def random_graph(seed):
-    """A convolution, a depthwise or grouped one, a residual, pools, a concatenation and a dense layer."""
+def random_graph(seed, *, smooth=True):
+    """A convolution, a depthwise or grouped one, a residual, pools, a concatenation and a dense layer.
+
+    Between them, if `smooth`, a table, a product of two sums, and another table of the same entries.
+    """
     drawn = Drawn(seed)
     draw = drawn.draw
     drawn.contraction(1, stride=int(draw.integers(1, 3)))
@@ -157,6 +209,12 @@ def random_graph(seed):
     if draw.integers(2):
         drawn.requantise()
     drawn.branch_and_add()
+    if smooth and draw.integers(2):
+        drawn.table()
+    if smooth and draw.integers(2):
+        drawn.gate(str(draw.choice(["equal", "squeezed", "one_channel"])))
+        if draw.integers(2):
+            drawn.table()
     if draw.integers(2):
         drawn.pool(str(draw.choice(["max", "sum"])))
     drawn.requantise()

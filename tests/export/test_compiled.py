@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packed_graphs import gated, wide
 from random_graphs import random_graph
 
 from mpnas.export import Contraction, IntegerGraph, Quantise, Tensor, compiled, integer
@@ -23,6 +24,14 @@ def test_random_graphs_give_the_same_integers_everywhere(seed):
             low, high = graph.tensors[name].range
             assert values.min() >= low and values.max() <= high
     assert np.asarray(found[graph.output]).dtype == np.float32
+
+
+def test_tables_and_products_of_30_bits_give_the_same_integers():
+    graph, x = gated(), wide(500)
+    expected, found = integer.every_tensor(graph, x), compiled.every_tensor(graph)(x)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(values, np.asarray(found[name]), err_msg=name)
+    assert len(np.unique(expected["u"])) > 5000
 
 
 @pytest.mark.parametrize("terms", [900, 1100])

@@ -23,9 +23,13 @@ def headed(data, at, code, value, *, seal=True):
 def test_fields_of_the_header_stand_where_the_format_says():
     data = sealed(SECTIONS)
     assert data[:8] == b"MPNASPAK" and len(data) == 72 + 5 + 3
-    assert struct.unpack_from("<IIQQQQQ", data, 8) == (1, 72, 80, 72, 40, 77, 20)
+    assert struct.unpack_from("<IIQQQQQ", data, 8) == (2, 72, 80, 72, 40, 77, 20)
     assert struct.unpack_from("<II", data, 56) == (zlib.crc32(b"graph"), zlib.crc32(b"\x01\x02\x03"))
     assert opened(data) == SECTIONS
+
+
+def test_files_of_version_1_are_read():
+    assert opened(headed(sealed(SECTIONS), 8, "<I", 1)) == SECTIONS
 
 
 @pytest.mark.parametrize("data, words", [
@@ -34,7 +38,7 @@ def test_fields_of_the_header_stand_where_the_format_says():
     (sealed(SECTIONS)[:40], "truncated: 40 of the 72 bytes"),
     (sealed(SECTIONS)[:-1], "truncated: it has 79 bytes, its header says 80"),
     (sealed(SECTIONS) + b"x", "followed by foreign bytes"),
-    (headed(sealed(SECTIONS), 8, "<I", 2), "version 2 of the format; this mpnas reads version 1"),
+    (headed(sealed(SECTIONS), 8, "<I", 3), "version 3 of the format; this mpnas reads up to version 2"),
     (headed(sealed(SECTIONS), 8, "<I", 0), "header .* contradicts itself"),
     (headed(sealed(SECTIONS), 48, "<Q", 99), "header .* contradicts itself"),
     (headed(sealed(SECTIONS), 48, "<Q", 2**64 - 1), "header .* contradicts itself"),

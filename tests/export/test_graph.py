@@ -1,5 +1,6 @@
 """Tests of mpnas/export/graph.py."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -11,10 +12,12 @@ from mpnas.export import (
     Contraction,
     Dequantise,
     IntegerGraph,
+    Multiply,
     Pool,
     Quantise,
     Requantise,
     Reshape,
+    Table,
     Tensor,
 )
 
@@ -95,6 +98,14 @@ def test_a_tensor_that_no_integers_can_be_is_refused(changes, words):
     (lambda: requantise(rounding="shift"), "its multiplier is 1"),
     (lambda: requantise(low=ints(8)), "leave no code"),
     (lambda: requantise(multiplier=ints(2**31)), "multiplier beyond int32"),
+    (lambda: Multiply("m", ("a",), "b"), "'m' has 1 factors"),
+    (lambda: Multiply("m", ("a", "b"), "c", 63), "shifts by 63; it takes two factors"),
+    (lambda: Table("t", "a", "b", ints(1), 0, 0), r"entries of shape \(1,\)"),
+    (lambda: Table("t", "a", "b", ints(1, 2), 0, 31), r"segments of 2\^31 steps"),
+    (lambda: Table("t", "a", "b", ints(0, 2**31), 0, 0), "'t' has entries, or two neighbours apart"),
+    (lambda: Table("t", "a", "b", ints(-(2**30), 2**30), 0, 0), "'t' has entries, or two neighbours apart"),
+    (lambda: Table("t", "a", "b", ints(1, 2), 2**31, 0), "of inputs from 2147483648 to"),
+    (lambda: Table("t", "a", "b", ints(*range(5)), -(2**31), 30), "it takes at most 2.31 of them"),
     (lambda: Pool("p", "a", "b", "max", (2, 2), (1, 1), ((2, 0), (0, 0))), "could lie on padding alone"),
 ])
 def test_an_operation_that_contradicts_itself_is_refused(make, words):
@@ -116,6 +127,38 @@ def test_an_operation_that_contradicts_itself_is_refused(make, words):
 def test_a_graph_that_contradicts_itself_is_refused(ops, words):
     with pytest.raises(GraphError, match=words):
         graph(*ops)
+
+
+@pytest.mark.parametrize("window, other, out, words", [
+    ((1, 1), (4, 5, 3), (4, 5, 3), None), ((4, 5), (1, 1, 3), (4, 5, 3), None),
+    ((1, 5), (4, 1, 3), (4, 5, 3), None),
+    ((1, 2), (4, 2, 3), (4, 5, 3), r"factors of shapes \(4, 2, 3\) and \(4, 5, 3\); along each axis"),
+    (None, (20, 3), (4, 5, 3), r"factors of shapes \(20, 3\) and \(4, 5, 3\); along each axis"),
+    ((4, 5), (1, 1, 3), (1, 1, 3), r"gives shape \(4, 5, 3\), but 'y' has \(1, 1, 3\)"),
+])
+def test_factors_are_equally_long_or_of_length_1(window, other, out, words):
+    shape = (4, 5, 3)
+    made = (
+        Tensor("x", shape, "real"), Tensor("q", shape, "code", 8), Tensor("a", shape, "sum"),
+        Tensor("b", other, "sum"), Tensor("y", out, "sum"),
+    )
+    smaller = Reshape("s", "a", "b")
+    if window:
+        smaller = Pool("s", "a", "b", "sum", window, window, ((0, 0), (0, 0)))
+    lift = requantise(input="q", output="a")
+    ops = (Quantise("i", "x", "q"), lift, smaller, Multiply("m", ("b", "a"), "y"))
+    with pytest.raises(GraphError, match=words) if words else contextlib.nullcontext():
+        IntegerGraph("x", "y", {t.name: t for t in made}, ops)
+
+
+def test_a_factor_has_its_zero_at_0():
+    made = {
+        "x": Tensor("x", (3,), "real"), "q": Tensor("q", (3,), "code", 8),
+        "a": Tensor("a", (3,), "sum", zero_point=2), "y": Tensor("y", (3,), "sum"),
+    }
+    ops = (Quantise("i", "x", "q"), requantise(input="q", output="a"), Multiply("m", ("a", "a"), "y"))
+    with pytest.raises(GraphError, match="product 'm' has a factor whose zero point is not 0"):
+        IntegerGraph("x", "y", made, ops)
 
 
 def test_tensors_of_different_scales_are_not_added():

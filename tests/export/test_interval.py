@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from random_graphs import random_graph
 
 from mpnas.errors import GraphError
-from mpnas.export import Add, Contraction, IntegerGraph, Quantise, Requantise, Tensor, integer
+from mpnas.export import (
+    Add,
+    Contraction,
+    IntegerGraph,
+    Multiply,
+    Quantise,
+    Requantise,
+    Table,
+    Tensor,
+    integer,
+)
 from mpnas.export.interval import intervals, magnitude
 
 
@@ -83,3 +93,35 @@ def test_sums_of_sums_are_counted():
     made = graph(layer([[127]], (8,)), Tensor("q", (1,), "code", 8), Add("+", ("s", "s", "s"), "t"),
                  tensors=tensors, output="t")
     assert [int(end[0]) for end in intervals(made)["t"]] == [3 * -128 * 127, 3 * 127 * 127]
+
+
+def test_the_ends_of_a_product_are_products_of_ends():
+    """-3 to 6 and 0 to 12: the corners are 9, -18, 36 and 0, 144, of which halves are taken."""
+    source, out = Tensor("q", (2,), "code", 2, False), Tensor("t", (2,), "sum")
+    made = graph(layer([[1, 2], [-2, 2]], (3, 3), (3, 0)), source, Multiply("m", ("s", "s"), "t", 1),
+                 tensors=[out], output="t")
+    assert [end.tolist() for end in intervals(made)["t"]] == [[-9, 0], [18, 72]]
+
+
+@pytest.mark.parametrize("shift, fits", [(13, True), (12, False)])
+def test_a_product_beyond_int32_is_refused(shift, fits):
+    """-128 * 127 * 16 is -2^18 (1 - 2^-7). Its cube over 2^10 and 2^13 is -2^31 (1 - 2^-7)^3."""
+    ends = [Tensor(name, (1,), "sum") for name in "tu"]
+    square = Multiply("m", ("s", "s"), "t", 10)
+    made = graph(layer([[127]] * 16, (8,)), Tensor("q", (16,), "code", 8), square,
+                 Multiply("n", ("t", "s"), "u", shift), tensors=ends, output="u")
+    if fits:
+        assert 2**30 < np.abs(intervals(made)["u"]).max() < 2**31
+    else:
+        with pytest.raises(GraphError, match="'n' can reach .* beyond int32"):
+            intervals(made)
+
+
+def test_the_ends_of_a_table_may_lie_between_those_of_its_input():
+    """0 to 12 in segments of 4: entries 0, 9, -7, 5, of which 9 and -7 are inside; -3 to 6 sees 9 and 1."""
+    source, out = Tensor("q", (2,), "code", 2, False), Tensor("t", (2,), "sum")
+    table = Table("t", "s", "t", rows(0, 9, -7, 5), 0, 2)
+    made = graph(layer([[1, 2], [-2, 2]], (3, 3), (3, 0)), source, table, tensors=[out], output="t")
+    assert [end.tolist() for end in intervals(made)["t"]] == [[0, -7], [9, 9]]
+    found = [int(n) for n in integer.every_tensor(made, np.array([[3.0, 0.0], [0.0, 3.0]]))["t"][:, 0]]
+    assert found == [1, 0]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from lowered_nets import (
+    GATED,
     LEARNED,
     NETS,
     POWERS,
@@ -23,6 +24,7 @@ from lowered_nets import (
     random_assignment,
     rows,
     simulated,
+    simulated_inputs,
 )
 
 from mpnas.errors import GraphError, UnsupportedOperationError
@@ -77,9 +79,10 @@ def with_statistics(model):
 
 
 @pytest.mark.parametrize("build, inputs, seed", [
-    (NETS["depthwise"][0], images, 4), (lambda: DigitsCNN(rngs=nnx.Rngs(0)), grey, 2),
+    (NETS["depthwise"][0], images, 4), (GATED["efficient_net"], images, 6),
+    (lambda: DigitsCNN(rngs=nnx.Rngs(0)), grey, 2),
     (lambda: MLP(rngs=nnx.Rngs(0)), flat_grey, 3),
-], ids=["depthwise", "digits_cnn", "mlp"])
+], ids=["depthwise", "efficient_net", "digits_cnn", "mlp"])
 def test_learned_steps_are_simulated_up_to_the_edges_between_codes(build, inputs, seed):
     """Simulation rounds its sums in float32: rarely a value on the edge falls to the other side there."""
     graph, x, expected, found = lowered(with_statistics(build()), inputs, LEARNED, seed)
@@ -88,6 +91,28 @@ def test_learned_steps_are_simulated_up_to_the_edges_between_codes(build, inputs
     assert np.mean(apart) < 5e-3
     assert np.mean(found.argmax(axis=1) != expected.argmax(axis=1)) <= 1e-3
     np.testing.assert_array_equal(integer.execute(graph, x[:20]), found[:20])
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_gates_and_smooth_activations_give_the_codes_of_simulation(name):
+    """Every input of every layer; a table is 1e-6 from its function, a code thousands of times as long."""
+    net, parts = calibrated(GATED[name](), images(64), Rule(match="*", weights=(8,), activations=(8,)))
+    assignment, x = net.space.uniform(8), images(1000, seed=9)
+    graph = lower(net, parts, assignment, images(1))
+    inputs, outputs = simulated_inputs(net, parts, assignment, x)
+    found = {key: np.asarray(value) for key, value in compiled.every_tensor(graph)(x).items()}
+    differing, compared = 0, 0
+    assert [path for path, _ in inputs] == [op.site for op in graph.contractions]
+    for op, (_, reals) in zip(graph.contractions, inputs, strict=True):
+        tensor = graph.tensors[op.input]
+        codes = np.rint(reals / tensor.scale[0]).astype(int) + tensor.zero_point
+        apart = np.abs(found[op.input].reshape(codes.shape) - codes)
+        assert apart.max() <= 1 and len(np.unique(codes)) > 10
+        differing, compared = differing + int(np.sum(apart > 0)), compared + apart.size
+    print(f"{differing} of {compared} codes differ")
+    assert differing <= 1e-4 * compared
+    assert np.mean(found[graph.output].argmax(axis=1) != outputs.argmax(axis=1)) <= 1e-3
+    np.testing.assert_array_equal(integer.execute(graph, x[:20]), found[graph.output][:20])
 
 
 def chain_net():
@@ -126,14 +151,20 @@ def plain(call, **layers):
 
 
 @pytest.mark.parametrize("call, words", [
-    (lambda net, x: net.head(mean(jax.nn.sigmoid(net.a(x)))), "operation 'logistic' in .*no integer form"),
-    (lambda net, x: net.head(mean(net.a(x) * net.b(x))), "operation 'mul' in "),
+    (lambda net, x: net.head(mean(jax.nn.elu(net.a(x)))), "operation 'gt' in .*no integer form"),
+    (lambda net, x: net.head(mean(net.a(x) / net.b(x))), "operation 'div' in "),
+    (lambda net, x: net.head(mean(net.a(x) ** 4)), "operation 'integer_pow' in "),
+    (lambda net, x: net.a(x * x), "operation 'mul of the unquantised input' in "),
+    (lambda net, x: net.a(jnp.tanh(x)), "operation 'tanh of the unquantised input' in "),
+    (lambda net, x: net.head(mean(jnp.concatenate([net.a(x), net.b(x)], -1) * net.c(x))[:, :4]), "'mul' in "),
     (lambda net, x: net.head(mean(net.a(x)[:, ::2] + net.b(x)[:, ::2])), "operation 'slice'"),
     (lambda net, x: jax.nn.softmax(net.head(mean(net.a(x) + net.b(x)))), "operation 'reduce_max'"),
-], ids=["sigmoid", "gate", "slice", "softmax"])
+], ids=[
+    "elu", "quotient", "fourth_power", "square_of_input", "tanh_of_input", "cuts", "slice", "softmax",
+])
 def test_an_operation_without_integers_is_named_with_its_place(call, words):
     with pytest.raises(UnsupportedOperationError, match=words):
-        plain(call, a=conv(3, 4), b=conv(3, 4), head=linear(4, 3))
+        plain(call, a=conv(3, 4), b=conv(3, 4), c=conv(3, 8), head=linear(4, 3))
 
 
 @pytest.mark.parametrize("rules, words", [

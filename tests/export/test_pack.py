@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packed_graphs import assert_same, graph_of, resealed
+from packed_graphs import HOSTILE, assert_same, foreign_entries, gated, graph_of, hostile, resealed
 from random_graphs import random_graph
 
 from mpnas.cost import WeightBytes, measure
@@ -226,6 +226,37 @@ def test_what_contradicts_itself_behind_right_checksums_is_refused():
             refused += 1
             assert str(error).endswith(".")
     assert 300 < refused < 1000
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_table_or_a_product_that_cannot_be_is_refused(name):
+    with pytest.raises(PackError, match="packed file .*[.]$"):
+        unpack(hostile(name))
+
+
+def test_entries_of_what_is_no_table_are_refused():
+    with pytest.raises(PackError, match="table 'table' has the entries of 'in', which is none"):
+        unpack(foreign_entries())
+
+
+def test_tables_with_the_same_entries_have_them_once():
+    graph = gated()
+    again = dataclasses.replace(graph.ops[2], name="again", output="v", start=-5, shift=3)
+    tensors = dict(graph.tensors) | {"v": dataclasses.replace(graph.tensors["t"], name="v")}
+    twice = IntegerGraph("x", "y", tensors, (*graph.ops[:3], again, *graph.ops[3:]))
+    other = dataclasses.replace(again, entries=again.entries + 1)
+    apart = dataclasses.replace(twice, ops=(*graph.ops[:3], other, *graph.ops[3:]))
+    for each in (graph, twice, apart):
+        assert_same(unpack(pack(each).data), each)
+    # 9 entries of at least 30 bits.
+    assert pack(apart).graph_bits - pack(twice).graph_bits >= 9 * 30 - 8
+
+
+def test_a_file_of_version_1_holds_the_same_graph():
+    """It differs from one of version 2 in that number alone, where it has no table and no product."""
+    data = bytearray(pack(dense()).data)
+    struct.pack_into("<I", data, 8, 1)
+    assert_same(unpack(resealed(bytes(data))), dense())
 
 
 def test_lengths_without_their_bytes_allocate_nothing():

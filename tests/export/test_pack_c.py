@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 from lowered_nets import calibrated, random_assignment
 from mlperf_tiny import Importer
-from packed_graphs import assert_same, resealed
+from packed_graphs import HOSTILE, assert_same, foreign_entries, gated, hostile, resealed, wide
 from random_graphs import random_graph
 
 import mpnas.export
@@ -79,6 +79,29 @@ def test_c_computes_what_numpy_computes_on_random_graphs(program, tmp_path):
     assert count > 110 and len(outputs) > 120
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_c_looks_up_and_multiplies_numbers_of_30_bits(program, tmp_path, seed):
+    graph, x = gated(seed), wide(100)
+    outputs = assert_agrees(program, tmp_path / "net", graph, pack(graph).data, x)
+    assert len(np.unique(outputs)) > 1000
+
+
+def test_c_reads_a_file_of_version_1(program, tmp_path):
+    graph, x = random_graph(3, smooth=False), np.random.default_rng(3).normal(size=(2, 400))
+    data = bytearray(pack(graph).data)
+    struct.pack_into("<I", data, 8, 1)
+    shape = graph.tensors[graph.input].shape
+    x = x[:, :int(np.prod(shape))].reshape(2, *shape).astype(np.float32)
+    assert_agrees(program, tmp_path / "net", graph, resealed(bytes(data)), x)
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "foreign_entries"])
+def test_c_refuses_a_table_or_a_product_that_cannot_be(program, tmp_path, name):
+    data = foreign_entries() if name == "foreign_entries" else hostile(name)
+    result = ran(program, tmp_path / "net", data, wide(1).tobytes())
+    assert result.returncode == 2 and "damaged" in result.stderr.decode()
+
+
 LOW = Rule(match="*", weights=(0, 1, 2, 3, 4, 8), activations=(2, 4, 8), granularity="channel")
 HIGH = Rule(match="*", weights=(0, 4, 5, 7, 8), activations=(8,), granularity="channel")
 
@@ -113,7 +136,7 @@ def test_c_runs_the_resnet8_of_mlperf_tiny(program, tmp_path, data_folder):
     (lambda data: b"\x89PNG\r\n\x1a\n" + data[8:], "no packed network"),
     (lambda data: data[:50], "truncated"),
     (lambda data: data[:-1], "truncated"),
-    (lambda data: data[:8] + struct.pack("<I", 2) + data[12:], "newer version"),
+    (lambda data: data[:8] + struct.pack("<I", 3) + data[12:], "newer version"),
     (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "damaged"),
     (lambda data: data[:LENGTH] + b"\xff" + data[LENGTH + 1:], "damaged"),
     (lambda data: resealed(data[:LENGTH] + b"\xff" + data[LENGTH + 1:]), "damaged"),
@@ -134,6 +157,8 @@ def test_no_file_leads_the_reader_out_of_bounds(tmp_path):
     except subprocess.CalledProcessError:
         pytest.skip("gcc has no sanitizers here")
     draw, codes = np.random.default_rng(2), []
+    for data in (*map(hostile, HOSTILE), foreign_entries()):
+        assert ran(program, tmp_path / "net", data, wide(1).tobytes()).returncode == 2
     files = [pack(random_graph(seed)).data for seed in range(3, 13)]
     x = draw.normal(size=200).astype(np.float32).tobytes()
     for k in range(500):

@@ -9,9 +9,12 @@ from mpnas.export import (
     Contraction,
     Dequantise,
     IntegerGraph,
+    Multiply,
+    Pool,
     Quantise,
     Requantise,
     Reshape,
+    Table,
     Tensor,
     integer,
 )
@@ -89,6 +92,39 @@ def test_channels_that_are_added_follow_the_first_writer_then_the_second():
     net.rescaled(net.tensor("t", (2, 2, 4), "code", 8), "s")
     bits = same_outputs(net.graph(net.layer("c", "t", [8, 4])))
     assert bits["a"] == [2, 2, 8, 8] and bits["b"] == [4, 8, 1, 2]
+
+
+def squeezed(net, source):
+    """The sums of a layer `s`, and over all places of them, looked up, `g`."""
+    channels = net.tensors[source].channels
+    net.rescaled(net.tensor("s", (2, 2, channels), "sum"), source)
+    net.ops.append(
+        Pool("pool", "s", net.tensor("p", (1, 1, channels), "sum"), "sum", (2, 2), (2, 2), ((0, 0), (0, 0)))
+    )
+    net.ops.append(
+        Table("table", "p", net.tensor("g", (1, 1, channels), "sum"), np.array([-70, 9, 2, 50]), -90, 6)
+    )
+
+
+def test_channels_that_are_multiplied_stay_in_one_order():
+    net = Grown()
+    squeezed(net, net.layer("a", "q", [8, 2, 4, 2]))
+    net.ops.append(Multiply("m", ("g", "s"), net.tensor("t", (2, 2, 4), "sum"), 5))
+    net.rescaled(net.tensor("u", (2, 2, 4), "code", 8), "t")
+    bits = same_outputs(net.graph(net.layer("b", "u", [8, 4])))
+    assert bits == {"a": [2, 2, 4, 8], "b": [8, 4]}
+
+
+def test_a_factor_of_one_channel_counts_for_channels_of_any_order():
+    net = Grown()
+    one = net.layer("c", "q", [3])
+    squeezed(net, net.layer("a", "q", [8, 2, 4, 2]))
+    net.rescaled(net.tensor("one", (2, 2, 1), "sum"), one)
+    net.ops.append(Multiply("m", ("s", "one"), net.tensor("t", (2, 2, 4), "sum")))
+    net.ops.append(Multiply("n", ("g", "t"), net.tensor("v", (2, 2, 4), "sum"), 1))
+    net.rescaled(net.tensor("u", (2, 2, 4), "code", 8), "v")
+    bits = same_outputs(net.graph(net.layer("b", "u", [8, 4])))
+    assert bits == {"c": [3], "a": [2, 2, 4, 8], "b": [8, 4]}
 
 
 def test_depthwise_channels_move_with_those_that_they_keep():

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpnas.errors import GraphError
-from mpnas.export import Requantise, limbs, rounding
+from mpnas.export import Multiply, Requantise, Table, limbs, rounding
 
 ACC = [0, 1, -1, 100, -100, 12345, -12345, 1048576, -1048576, 2147483647, -2147483648]
 OUT = [0, 0, 0, 1, -1, 89, -89, 7599, -7599, 15563732, -15563732]
@@ -121,3 +121,43 @@ def test_fixed_points_are_as_near_as_31_bits_are(factor):
 def test_a_factor_above_one_is_no_fixed_point():
     with pytest.raises(GraphError, match="between 0 and 1, got 1.5"):
         rounding.fixed_point(1.5)
+
+
+@given(a=INT32, b=INT32, shift=st.integers(0, 62))
+@settings(deadline=None, max_examples=300, derandomize=True)
+def test_products_of_two_sums_round_the_fraction_to_even(a, b, shift):
+    exact = round(Fraction(a * b, 2**shift))
+    if abs(exact) < 2**31:
+        op = Multiply("m", ("a", "b"), "c", shift)
+        assert int(rounding.multiplied(op, np.array(a), np.array(b))) == exact
+        assert int(limbs.multiplied(op, jnp.array(a, jnp.int32), jnp.array(b, jnp.int32))) == exact
+
+
+def test_halves_of_products_and_of_lines_go_to_even():
+    """1 * odd / 2; and lines up to 2 and down to -1, whose rise of half a step rounds to 0."""
+    odd, halves = np.array([1, 3, 5, -1, -3, -5]), [0, 2, 2, 0, -2, -2]
+    op = Multiply("m", ("a", "b"), "c", 1)
+    np.testing.assert_array_equal(rounding.multiplied(op, np.array([1]), odd), halves)
+    found = limbs.multiplied(op, jnp.array([1], jnp.int32), jnp.array(odd, jnp.int32))
+    np.testing.assert_array_equal(found, halves)
+    table = Table("t", "a", "b", np.array([0, 1, 2, 1, 0, -1]), 0, 1)
+    q, expected = np.arange(-3, 14), [0] * 5 + [1, 1, 2, 2, 1, 1, 0] + [0] * 5
+    np.testing.assert_array_equal(rounding.looked_up(table, q), expected)
+    np.testing.assert_array_equal(limbs.looked_up(table, jnp.array(q, jnp.int32)), expected)
+
+
+@given(q=st.lists(INT32, min_size=4, max_size=4), start=INT32, shift=st.integers(0, 30), data=st.data())
+@settings(deadline=None, max_examples=200, derandomize=True)
+def test_tables_are_straight_lines_between_their_entries(q, start, shift, data):
+    """By fractions: the entry before, and the share of the way to the next one, a tie to even."""
+    size = data.draw(st.integers(2, min(9, 1 + 2 ** (31 - shift))))
+    entries = data.draw(st.lists(st.integers(-(2**30) + 1, 2**30 - 1), min_size=size, max_size=size))
+    start = min(start, 2**31 - ((size - 1) << shift))
+    table = Table("t", "a", "b", np.array(entries), start, shift)
+    expected = []
+    for number in q:
+        along = Fraction(min(max(number, start), start + ((size - 1) << shift) - 1) - start, 2**shift)
+        k = floor(along)
+        expected.append(entries[k] + round((entries[k + 1] - entries[k]) * (along - k)))
+    np.testing.assert_array_equal(rounding.looked_up(table, np.array(q)), expected)
+    np.testing.assert_array_equal(limbs.looked_up(table, jnp.array(q, jnp.int32)), expected)

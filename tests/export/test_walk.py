@@ -74,3 +74,33 @@ def test_sums_are_as_fine_as_32_bits_allow():
     assert len(set(steps)) == 1 and np.log2(steps[0]) == round(np.log2(steps[0]))
     reach = max(np.abs(end).max() for end in intervals(graph)[added.output])
     assert 2**28 <= reach < 2**31
+
+
+def test_a_gate_is_a_table_and_a_product_of_sums():
+    """A hard sigmoid is the bounds of a requantisation. A square has one factor, twice."""
+    def call(net, x):
+        y = net.a(x)
+        return net.head(mean(y * jax.nn.sigmoid(y)) * jax.nn.hard_sigmoid(net.b(mean(y))) ** 2)
+
+    graph = lowered(call, a=conv(3, 4), b=linear(4, 4), head=linear(4, 3))
+    found = {type(op).__name__: [o for o in graph.ops if type(o) is type(op)] for op in graph.ops}
+    (table,), products = found["Table"], found["Multiply"]
+    shapes = [tuple(graph.tensors[name].shape for name in op.inputs) for op in products]
+    assert shapes == [((4, 4, 4), (4, 4, 4)), ((4,), (4,)), ((4,), (4,))]
+    assert table.output in products[0].inputs and len(set(products[1].inputs)) == 1
+    clipped = next(op for op in graph.ops if op.output == products[1].inputs[0])
+    step = graph.tensors[clipped.output].scale[0]
+    assert isinstance(clipped, Requantise)
+    assert clipped.low.tolist() == [0] and clipped.high.tolist() == [round(1 / step)]
+    # A table has steps of 2^-30; products are as fine as 31 bits allow.
+    assert graph.tensors[table.output].scale.tolist() == [2.0**-30]
+    assert all(np.abs(intervals(graph)[op.output]).max() <= 2**30 for op in products)
+
+
+def test_a_gate_of_one_channel_counts_for_both_sides_of_a_concatenation():
+    def call(net, x):
+        gate = jnp.tanh(net.place(x))
+        return net.head(mean(jnp.concatenate([net.a(x), net.b(x)], axis=-1) * gate))
+
+    graph = lowered(call, a=conv(3, 4), b=conv(3, 5), place=conv(3, 1), head=linear(9, 3))
+    assert kinds(graph)["Multiply"] == 2 and kinds(graph)["Table"] == 1

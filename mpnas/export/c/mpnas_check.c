@@ -48,11 +48,23 @@ static int add_fits(const mpnas_net *net, const mpnas_op *op, const mpnas_tensor
     return out->kind == MPNAS_SUM;
 }
 
+/* Two factors that are equally long along each axis, or one of them has length 1. */
+static int multiply_fits(const mpnas_net *net, const mpnas_op *op, const mpnas_tensor *out) {
+    const mpnas_tensor *a = &net->tensor[op->input[0]], *b = &net->tensor[op->input[1]];
+    if (a->kind != MPNAS_SUM || b->kind != MPNAS_SUM || out->kind != MPNAS_SUM) return 0;
+    if (a->rank != out->rank || b->rank != out->rank || a->zero_point || b->zero_point) return 0;
+    for (uint32_t k = 0; k < out->rank; k++) {
+        if (a->dims[k] != b->dims[k] && a->dims[k] != 1 && b->dims[k] != 1) return 0;
+        if (out->dims[k] != (a->dims[k] == 1 ? b->dims[k] : a->dims[k])) return 0;
+    }
+    return 1;
+}
+
 int mpnas_op_fits(const mpnas_net *net, const mpnas_op *op) {
     const mpnas_tensor *in = &net->tensor[op->input[0]], *out = &net->tensor[op->output];
     int same = same_axes(in, out, out->rank);
     int to_integers = in->kind != MPNAS_REAL && out->kind != MPNAS_REAL;
-    if (op->inputs != 1 && op->kind != ADD && op->kind != CONCAT) return 0;
+    if (op->inputs != (op->kind == MULTIPLY ? 2 : 1) && op->kind != ADD && op->kind != CONCAT) return 0;
     switch (op->kind) {
     case QUANTISE: return same && in->kind == MPNAS_REAL && out->kind == MPNAS_CODE;
     case CONTRACTION: return contraction_fits(op, in, out);
@@ -61,6 +73,8 @@ int mpnas_op_fits(const mpnas_net *net, const mpnas_op *op) {
     case CONCAT: return out->kind != MPNAS_REAL && concat_fits(net, op, out);
     case POOL: return to_integers && in->channels == out->channels && mpnas_window_fits(op, in, out);
     case RESHAPE: return in->count == out->count && (in->kind == MPNAS_REAL) == (out->kind == MPNAS_REAL);
+    case MULTIPLY: return multiply_fits(net, op, out);
+    case TABLE: return same && in->kind == MPNAS_SUM && out->kind == MPNAS_SUM;
     default: return same && in->kind != MPNAS_REAL && out->kind == MPNAS_REAL;
     }
 }

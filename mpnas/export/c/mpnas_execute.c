@@ -171,6 +171,33 @@ static void added(const mpnas_net *net, const mpnas_op *op, mpnas_tensor *out) {
     }
 }
 
+/* Where the factor of a product has the number for a place of the result. */
+static size_t factor_at(const mpnas_tensor *t, const uint32_t *place) {
+    size_t where = 0;
+    for (uint32_t k = 0; k < t->rank; k++) where = where * t->dims[k] + (t->dims[k] == 1 ? 0 : place[k]);
+    return where;
+}
+
+static void multiply(const mpnas_net *net, const mpnas_op *op, mpnas_tensor *out) {
+    const mpnas_tensor *a = &net->tensor[op->input[0]], *b = &net->tensor[op->input[1]];
+    uint32_t place[MPNAS_RANK] = {0};
+    int32_t *to = out->data.integers;
+    do {
+        int64_t x = a->data.integers[factor_at(a, place)], y = b->data.integers[factor_at(b, place)];
+        *to++ = (int32_t)(uint32_t)(uint64_t)to_nearest(x * y, op->right_shift, 1);
+    } while (next(place, out->dims, out->rank));
+}
+
+static void look_up(const mpnas_op *op, const mpnas_tensor *in, mpnas_tensor *out) {
+    for (size_t k = 0; k < out->count; k++) {
+        int64_t along = clip(in->data.integers[k], op->start, op->last) - op->start;
+        const int64_t *entry = op->entries.at + (along >> op->right_shift);
+        int64_t rest = along & (((int64_t)1 << op->right_shift) - 1);
+        int64_t rise = to_nearest((entry[1] - entry[0]) * rest, op->right_shift, 1);
+        out->data.integers[k] = (int32_t)(entry[0] + rise);
+    }
+}
+
 static void dequantise(const mpnas_tensor *in, mpnas_tensor *out) {
     for (size_t k = 0; k < out->count; k++) {
         float scale = (float)in->scale[in->scales == 1 ? 0 : k % in->channels];
@@ -194,6 +221,8 @@ mpnas_status mpnas_run(mpnas_net *net, const float *input, float *output) {
         case CONCAT: joined(net, op, out); break;
         case POOL: pool(op, in, out); break;
         case RESHAPE: memcpy(out->data.integers, in->data.integers, out->count * sizeof(int32_t)); break;
+        case MULTIPLY: multiply(net, op, out); break;
+        case TABLE: look_up(op, in, out); break;
         default: dequantise(in, out); break;
         }
     }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { HEADER = 72, VERSION = 1 };
+enum { HEADER = 72, VERSION = 2, OLDEST = 1 };
 
 static void read_product(reader *r, const mpnas_net *net, uint32_t known, mpnas_tensor *t, int counted) {
     uint32_t source = (uint32_t)mpnas_whole(r, known), count;
@@ -142,6 +142,26 @@ static void read_quantise(reader *r, mpnas_op *op, const mpnas_tensor *out) {
     check_bounds(r, op, out);
 }
 
+static void read_table(reader *r, const mpnas_net *net, mpnas_op *op) {
+    uint64_t origin;
+    op->start = mpnas_integer(r);
+    op->right_shift = (int)mpnas_whole(r, 31);
+    origin = mpnas_whole(r, (uint64_t)(op - net->op) + 1);
+    op->entries = origin ? net->op[origin - 1].entries : mpnas_integers(r);
+    if (op->entries.count < 2 || op->entries.count - 1 > (uint32_t)1 << 31 >> op->right_shift) {
+        mpnas_fail(r, MPNAS_DAMAGED);
+        return;
+    }
+    op->last = op->start - 1 + (((int64_t)op->entries.count - 1) << op->right_shift);
+    if (op->start < INT32_MIN || op->last > INT32_MAX) mpnas_fail(r, MPNAS_DAMAGED);
+    for (uint32_t k = 0; k < op->entries.count && r->status == MPNAS_OK; k++) {
+        int64_t entry = op->entries.at[k], before = op->entries.at[k > 0 ? k - 1 : 0];
+        /* The one before was in range, or we were not here: their difference fits 64 bits. */
+        if (entry < -INT32_MAX || entry > INT32_MAX || entry - before < -INT32_MAX || entry - before > INT32_MAX)
+            mpnas_fail(r, MPNAS_DAMAGED);
+    }
+}
+
 static void read_op(reader *r, mpnas_net *net, mpnas_op *op) {
     uint32_t *input;
     mpnas_tensor *out;
@@ -160,6 +180,8 @@ static void read_op(reader *r, mpnas_net *net, mpnas_op *op) {
     if (op->kind == QUANTISE) read_quantise(r, op, out);
     if (op->kind == CONTRACTION) read_contraction(r, net, op);
     if (op->kind == REQUANTISE) read_requantise(r, net, op, out);
+    if (op->kind == MULTIPLY) op->right_shift = (int)mpnas_whole(r, 63);
+    if (op->kind == TABLE) read_table(r, net, op);
     if (op->kind == POOL) {
         op->is_sum = (int)mpnas_whole(r, 2);
         read_axes(r, op);
@@ -191,7 +213,7 @@ static mpnas_status open_container(reader *r, const uint8_t *file, size_t size) 
     bits = mpnas_bits_at(file, 384, 64);
     weights = bits / 8 + (bits % 8 != 0);
     if (total != size) return MPNAS_TRUNCATED;
-    if (mpnas_bits_at(file, 64, 32) != VERSION || mpnas_bits_at(file, 96, 32) != HEADER ||
+    if (mpnas_bits_at(file, 64, 32) < OLDEST || mpnas_bits_at(file, 96, 32) != HEADER ||
         mpnas_bits_at(file, 192, 64) != HEADER || mpnas_bits_at(file, 256, 64) % 8)
         return MPNAS_DAMAGED;
     if (graph > size - HEADER || start != HEADER + graph || weights != size - start)

@@ -69,7 +69,9 @@ typedef struct {
     const mpnas_layer *layer;
     mpnas_vector bias, zero_point, multiplier, shift, offset, low, high;
     int rounding, left_shift, is_sum;
-    int64_t zero_in, zero_out;
+    int right_shift; /* of a product, or of a table: 2^right_shift numbers from one entry to the next */
+    int64_t zero_in, zero_out, start, last; /* start and last: the first and last number told apart */
+    mpnas_vector entries;
 } mpnas_op;
 
 typedef struct {

@@ -5,8 +5,12 @@ grid. Sums are float32. A contraction is one of
 
 - `DequantizeLinear -> Conv -> QuantizeLinear`, which onnxruntime fuses into one integer convolution.
   That rounds the bias to whole steps of the accumulator, so it is done only where no code can tell;
-- `ConvInteger`, and its sum scaled in float32 with the bias as it is;
+- a `Conv` of whole numbers in float32, exact where no sum can reach 2^24, its sum scaled with the bias as
+  it is. The kernel is stored in bytes. onnxruntime runs it several times as fast as the next;
+- `ConvInteger` where sums can be larger, and the same after it;
 - with `storage="packed"`, a `Conv` of reals that come from kernels of 2, 4, 8 and 16 bits.
+
+A product of sums is a `Mul`, a table the same straight lines between the same entries, in float32.
 
 What differs from the integer executor: a float32 sum holds 24 bits and is not rounded to its own step
 (lowering makes sums finer than that), and ties go to even whatever the kind of rounding.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from mpnas.errors import UnsupportedOperationError
 from mpnas.export.folded import affine_of, step_of
@@ -15,11 +16,13 @@ from mpnas.export.ops import (
     Concat,
     Contraction,
     Dequantise,
+    Multiply,
     Op,
     Pool,
     Quantise,
     Requantise,
     Reshape,
+    Table,
 )
 
 
@@ -55,6 +58,35 @@ def _add(writer: Writer, op: Add) -> None:
     for k, name in enumerate(op.inputs[1:], start=2):
         reals = writer.node("Add", [reals, name], writer.name(f"{op.output}/of{k}"))
     _rescaled(writer, reals, source.scale, out, np.full(1, -out.zero_point))
+
+
+def _multiply(writer: Writer, op: Multiply) -> None:
+    out, product = writer.tensors[op.output], writer.name(f"{op.output}/product")
+    scale = writer.tensors[op.inputs[0]].scale * writer.tensors[op.inputs[1]].scale * 2.0**op.shift
+    reals = writer.node("Mul", list(op.inputs), product)
+    _rescaled(writer, reals, scale, out, np.full(1, -out.zero_point))
+
+
+def _table(writer: Writer, op: Table) -> None:
+    """Which segment, how far in it, and the line between its ends, in float32."""
+    source, out, name = writer.tensors[op.input], writer.tensors[op.output], op.name
+    width = 2.0**op.shift
+    last = (op.last - op.start) / width  # in float32 it may become the whole number above: the last entry
+    along = writer.affine(
+        op.input, 1 / (source.scale * width), np.full(1, (source.zero_point - op.start) / width), source, name
+    )
+    ends = [writer.constant(n, np.float32, f"{name}/{word}") for word, n in (("first", 0), ("last", last))]
+    along = writer.node("Clip", [along, *ends], writer.name(f"{name}/along"))
+    floor = writer.node("Floor", [along], writer.name(f"{name}/floor"))
+    rest = writer.node("Sub", [along, floor], writer.name(f"{name}/rest"))
+    index = writer.node("Cast", [floor], writer.name(f"{name}/segment"), to=TensorProto.INT64)
+    reals = out.scale * (op.entries - out.zero_point)
+    parts = []
+    for word, values in (("entry", reals), ("rise", np.diff(reals, append=reals[-1:]))):
+        row = writer.constant(values, np.float32, f"{name}/{word}")
+        parts.append(writer.node("Gather", [row, index], writer.name(f"{name}/{word}_of"), axis=0))
+    rise = writer.node("Mul", [parts[1], rest], writer.name(f"{name}/rise_of_rest"))
+    writer.node("Add", [parts[0], rise], op.output)
 
 
 def _rescaled(writer: Writer, reals: str, scale: np.ndarray, out: Tensor, steps: np.ndarray) -> None:
@@ -127,5 +159,7 @@ WRITE: Mapping[type[Op], Callable[[Writer, Any], None]] = {
     Pool: _pool,
     Reshape: _reshape,
     Dequantise: _dequantise,
+    Multiply: _multiply,
+    Table: _table,
 }
 """What each operation becomes: `(writer, op)` adds its nodes."""

@@ -9,6 +9,7 @@ from onnx import TensorProto
 from mpnas.errors import UnsupportedOperationError
 from mpnas.export.folded import Held, Kernel, kernel_of, step_of, whole_numbers
 from mpnas.export.graph import Tensor
+from mpnas.export.interval import EXACT_IN_FLOAT32, magnitude
 from mpnas.export.onnx_qdq.writer import WIDEST, Writer, finish
 from mpnas.export.ops import Contraction
 
@@ -31,7 +32,9 @@ def contraction(writer: Writer, op: Contraction) -> None:
     elif held.dtype is not np.int16 and source.bits <= 8 and not source.midrise and not _fuses(
         writer, held, kernel, source, target
     ):
-        reals = _integers(writer, op, held, kernel)
+        whole = _whole(writer, op, held) if _fits_float32(op, source) else _integers(writer, op, held)
+        beside = Tensor(op.name, (*source.shape[:-1], op.out_channels), "sum")
+        reals = writer.affine(whole, held.step * source.scale, kernel.bias, beside, op.name)
     else:
         codes = _windowed(held.codes, op, source)
         weights = _dequantised(writer, op, codes, held.step, held.dtype, held.zero_point, op.name)
@@ -51,8 +54,30 @@ def _fuses(writer: Writer, held: Held, kernel: Kernel, source: Tensor, target: T
     return target.kind == "code" and fits and float(moved.max()) <= writer.slack
 
 
-def _integers(writer: Writer, op: Contraction, held: Held, kernel: Kernel) -> str:
-    """A product of integers, exact in int32, and its reals with the bias in float32."""
+def _fits_float32(op: Contraction, source: Tensor) -> bool:
+    """Whether float32 holds every sum of its products, whatever the codes and the order."""
+    low, high = (np.full(source.channels, end, np.int64) for end in source.range)
+    return magnitude(op, source, (low, high)) < EXACT_IN_FLOAT32
+
+
+def _whole(writer: Writer, op: Contraction, held: Held) -> str:
+    """A product of whole numbers in float32, which is exact and, in onnxruntime, faster than in integers."""
+    source = writer.tensors[op.input]
+    codes = _windowed(held.codes, op, source) + held.zero_point
+    stored = writer.constant(codes, held.dtype, f"{op.name}/kernel")
+    kernel = writer.node("Cast", [stored], writer.name(f"{op.name}/kernel_whole"), to=TensorProto.FLOAT)
+    if held.zero_point:
+        zero = writer.number(held.zero_point)
+        kernel = writer.node("Sub", [kernel, zero], writer.name(f"{op.name}/kernel_levels"))
+    sums = _product(writer, op, [writer.whole(op.input), kernel])
+    # onnxruntime would multiply the step after it into the kernel, whose numbers would not be whole then.
+    # No sum reaches this bound, which becomes a part of the convolution.
+    least = writer.number(-EXACT_IN_FLOAT32)
+    return writer.node("Clip", [sums, least], writer.name(f"{op.name}/accumulator"))
+
+
+def _integers(writer: Writer, op: Contraction, held: Held) -> str:
+    """A product of integers, exact in int32, as float32."""
     source = writer.tensors[op.input]
     codes = _windowed(held.codes, op, source) + held.zero_point
     inputs = [
@@ -60,9 +85,7 @@ def _integers(writer: Writer, op: Contraction, held: Held, kernel: Kernel) -> st
         writer.grid(source)[1], writer.constant(held.zero_point, held.dtype, f"{op.name}/kernel_zero_point"),
     ]
     whole = _product(writer, op, inputs, integer=True)
-    reals = writer.node("Cast", [whole], writer.name(f"{op.name}/accumulator"), to=TensorProto.FLOAT)
-    beside = Tensor(op.name, (*source.shape[:-1], op.out_channels), "sum")
-    return writer.affine(reals, held.step * source.scale, kernel.bias, beside, op.name)
+    return writer.node("Cast", [whole], writer.name(f"{op.name}/accumulator"), to=TensorProto.FLOAT)
 
 
 def _product(writer: Writer, op: Contraction, inputs: list[str], *, integer: bool = False) -> str:

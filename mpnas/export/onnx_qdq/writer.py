@@ -29,6 +29,8 @@ class Writer:
         self.constants: list[onnx.TensorProto] = []
         self.opset = OPSET
         self._reals: dict[str, str] = {}
+        self._whole: dict[str, str] = {}
+        self._numbers: dict[int, str] = {}
         self._grids: dict[str, list[str]] = {}
         self._names = set(graph.tensors)
 
@@ -54,6 +56,12 @@ class Writer:
         array = np.array(np.asarray(values).astype(dtype), order="C")  # ascontiguousarray makes scalars rows
         self.constants.append(numpy_helper.from_array(array, name))
         return name
+
+    def number(self, value: int) -> str:
+        """A whole number in float32, which stands once in the file."""
+        if value not in self._numbers:
+            self._numbers[value] = self.constant(value, np.float32, f"number/{value}")
+        return self._numbers[value]
 
     def along(self, values: np.ndarray, tensor: Tensor) -> np.ndarray:
         """Values per channel in a shape that stands beside the reals of a tensor."""
@@ -81,6 +89,14 @@ class Writer:
             half = tensor.scale if tensor.midrise else np.zeros(1)
             self._reals[name] = self.affine(made, np.ones(1), half, tensor, f"{name}/level")
         return self._reals[name]
+
+    def whole(self, name: str) -> str:
+        """A code tensor less its zero point, in float32."""
+        if name not in self._whole:
+            zero = self.grid(self.tensors[name])[1]
+            inputs = [name, self.number(1), zero]
+            self._whole[name] = self.node("DequantizeLinear", inputs, self.name(f"{name}/whole"))
+        return self._whole[name]
 
     def codes(self, reals: str, tensor: Tensor, low: np.ndarray, high: np.ndarray) -> None:
         """Round reals (of a midrise tensor: half a step down) to a code tensor, and clip it to its bounds."""
