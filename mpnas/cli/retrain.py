@@ -43,8 +43,9 @@ def command(
 
     RUN is a run folder or its front.json. The assignment stays; training starts from the float network
     of the point's seed (scratch: from fresh weights), with the recipe of the run unless another is named
-    or its keys are overridden. The result is written to RUN/retrained/<point>[-<recipe>]/ and the front is
-    left alone. Called again, an interrupted training goes on.
+    or its keys are overridden. The result is written to RUN/retrained/<point>[-<recipe>]/ (with --set or
+    --teacher a digest of them is added to the name) and the front is left alone. Called again, an
+    interrupted training goes on.
     """
     folder, front = opened(run)
     point_of(front, point_id)

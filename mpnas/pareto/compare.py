@@ -134,6 +134,13 @@ def _refuse_incomparable(one: Front, other: Front) -> None:
             raise FrontFileError(
                 f"the fronts are measured on different data: {key} is '{found[0]}' against '{found[1]}'."
             )
+    digests = [front["run"]["dataset"].get("sha256") for front in (one, other)]
+    if all(digests) and digests[0] != digests[1]:
+        raise FrontFileError(
+            "the fronts are measured on different data: both are called "
+            f"'{one['run']['dataset']['name']}', but hold other examples (SHA-256 {digests[0][:12]}... "
+            f"against {digests[1][:12]}...)."
+        )
 
 
 def _corner(one: Front, other: Front, axes: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], str]:

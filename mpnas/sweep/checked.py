@@ -11,12 +11,9 @@ from mpnas.pareto.artifacts import inside, wrong_files
 from mpnas.sweep.exported import compared
 from mpnas.sweep.formats import FORMATS
 from mpnas.sweep.networks import network_in
-from mpnas.sweep.point import Rebuilt
+from mpnas.sweep.point import SAME_RATE, Rebuilt
 
 RATES = ("mismatch_rate", "metric_diff")
-SAME_RATE = 1e-3
-"""How far rates may be from those in the front, beside one input: simulation sums in float32, which another
-processor does in another order."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@
     proposed.json                 trials under budgets that were proposed while the sweep ran, if any
     trials/<id>/                  attempts, config.json, metrics.jsonl, checkpoint, result.json (last)
     front.json, report.html, ...  written from all of these
-    retrained/<point>[-<recipe>]/ points that were trained again
+    retrained/<point>[-<recipe>][-<digest>]/ points that were trained again
     exports/<trial>.*             networks of points as files for elsewhere
 
 Everything here is light: whoever only looks at a run waits for neither JAX nor Ray.

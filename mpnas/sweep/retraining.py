@@ -1,12 +1,14 @@
 """A point of a finished run, trained again: by a named recipe, with several seeds, against no distillation.
 
-`retrained/<point>[-<recipe>]/` holds `result.json`, and per seed a folder with its checkpoint; it replaces
-that of an earlier call only when it is whole. Until then everything is in a folder beside it, so that a
-call that was stopped is gone on with. One process at a time works on a point and recipe.
+`retrained/<point>[-<recipe>]/` holds `result.json`, and per seed a folder with its checkpoint; where keys
+are overridden or a teacher is named, a digest of both follows, so that no call takes the place of another
+one. The same call replaces its earlier result when the new one is whole. Until then everything is in a
+folder beside it, so that a call that was stopped is gone on with. One process at a time works on each.
 """
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -28,6 +30,7 @@ from mpnas.sweep.config import read_experiment
 from mpnas.sweep.folder import HELD, RETRAINED, UNFINISHED, write_json
 from mpnas.sweep.hold import held
 from mpnas.sweep.home import REPORTS
+from mpnas.sweep.made_from import made_from, refuse_changed
 from mpnas.sweep.named import model_of
 from mpnas.sweep.plan import Plan
 from mpnas.sweep.point import METRIC_OF, Point, ids_of, plan_of_front, point_of
@@ -129,7 +132,7 @@ def retrain_point(
       ConfigError: an unknown recipe, an override of something else than the retraining, a teacher that
         nobody listens to, or a comparison of plain with plain.
       SearchSpaceError: the assignment is not one of this network.
-      RunFolderError: another process is at it.
+      RunFolderError: another process is at it, or model or data have changed since the run.
       NonFiniteLossError: the loss is not finite.
     """
     plan, point = plan_of_front(folder, front), _trainable(front, point_id)
@@ -138,12 +141,17 @@ def retrain_point(
     phase = read_experiment(table, "the experiment with --set").recipe.retrain
     _refuse(phase, seeds, teacher, compare)
     job = _job(plan, folder, point, phase, way, teacher, report)
-    name = point_id if recipe is None else f"{point_id}-{recipe}"
+    refuse_changed(folder, plan, made_from(plan, job.bench))
     told = {
         "point": point_id, "trial": point["trial"], "assignment": point["assignment"],
         "recipe": recipe, "phase": table["recipe"]["retrain"], "start": way.start,
         "teacher": teacher if phase.taught else None,
+        "teacher_sha256": digest(Path(teacher)) if phase.taught and Path(teacher).is_dir() else None,
     }
+    name = point_id if recipe is None else f"{point_id}-{recipe}"
+    if overrides or teacher != FLOAT:
+        own = json.dumps([told["phase"], teacher], sort_keys=True).encode()
+        name += f"-{hashlib.sha256(own).hexdigest()[:8]}"
     numbers = range(int(point["seed"]), int(point["seed"]) + seeds)
     with _workplace(folder, name, told) as work:
         began, home = time.time(), folder / RETRAINED / name
@@ -243,9 +251,11 @@ def _put_in_place(work: Path, home: Path, wanted: set[str]) -> None:
     for path in work.iterdir():
         if path.is_dir() and path.name not in wanted:
             shutil.rmtree(path)
+    earlier = home.with_name(f"{home.name}.earlier{UNFINISHED}")
     if home.exists():
-        shutil.rmtree(home)
+        os.replace(home, earlier)  # a call that is killed here leaves both, whole
     os.replace(work, home)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _float_network(folder: Path, bench: Bench, seed: int) -> Teacher:

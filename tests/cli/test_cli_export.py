@@ -290,7 +290,7 @@ def test_weights_of_a_retraining_are_exported_into_its_record(mpnas, refused, ow
     before = (own_run / "front.json").read_bytes()
     export = ("export", own_run, "--point", "p000", "--weights", own_run / "retrained" / "p000" / "seed0")
     assert "is no retraining of the run" in refused(*export)
-    assert mpnas("retrain", own_run, "--point", "p000", "--set", "recipe.retrain.steps=3").exit_code == 0
+    assert mpnas("retrain", own_run, "--point", "p000").exit_code == 0
     result = mpnas(*export, "--out", "net")
     assert result.exit_code == 0, result.output
     assert "Written: net, own_run/retrained/p000/exports/seed0.mpnas" in result.stdout

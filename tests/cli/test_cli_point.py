@@ -14,9 +14,10 @@ def test_a_point_is_retrained_beside_the_front(mpnas, own_run):
     result = mpnas("retrain", own_run / "front.json", "--point", "p000", "--set", "recipe.retrain.steps=3")
     assert result.exit_code == 0, result.output
     assert "before" in result.stdout and "after" in result.stdout
-    assert "Written: own_run/retrained/p000/result.json" in result.stdout
+    (home,) = (own_run / "retrained").glob("p000-*")
+    assert f"Written: own_run/retrained/{home.name}/result.json" in result.stdout
     assert "retrain 3/3: loss" in result.stderr
-    written = json.loads((own_run / "retrained" / "p000" / "result.json").read_text())
+    written = json.loads((home / "result.json").read_text())
     assert written["phase"]["steps"] == 3 and written["recipe"] is None
     assert [record["steps"] for record in written["records"]] == [{"retrain": 3}]
     assert (own_run / "front.json").read_bytes() == before
@@ -35,13 +36,14 @@ def test_a_recipe_with_seeds_and_a_comparison_tells_spread_and_gain(mpnas, own_r
     result = mpnas("retrain", own_run, "--point", "p000", "--recipe", "sdq", "--seeds", "2", "--compare",
                    "--set", "recipe.retrain.steps=3")
     assert result.exit_code == 0, result.output
-    written = json.loads((own_run / "retrained" / "p000-sdq" / "result.json").read_text())
+    (home,) = (own_run / "retrained").glob("p000-sdq-*")
+    written = json.loads((home / "result.json").read_text())
     table = result.stdout
     assert ", sdq, 2 seeds" in table and "plain" in table and "gain" in table
     for part, spread in (("metrics", "std"), ("plain", "std"), ("gain", "stderr")):
         found = written[part]["test_accuracy"]
         assert f"{100 * found['mean']:.2f} ± {100 * found[spread]:.2f} %" in table
-    assert "retrained/p000-sdq/seed1/checkpoint" in table
+    assert f"retrained/{home.name}/seed1/checkpoint" in table
     assert "plain-seed 1 3/3: loss" in result.stderr
 
 

@@ -157,6 +157,14 @@ def test_what_cannot_be_compared_is_refused(changes, says):
         compare(A, front(**changes))
 
 
+def test_data_of_one_name_and_other_examples_are_refused():
+    one, other = (front(run=RUN | {"dataset": RUN["dataset"] | {"sha256": digit * 64}}) for digit in "12")
+    assert compare(one, one).notes == compare(A, A).notes
+    with pytest.raises(FrontFileError, match="called 'none', but hold other examples .SHA-256 1{12}"):
+        compare(one, other)
+    compare(one, A)  # a front that says nothing of its examples
+
+
 def test_numbers_too_large_to_multiply_are_refused():
     # Eleven costs of 1e30 make a volume of 1e330, which no float holds.
     axes = [OBJECTIVES[0]] + [OBJECTIVES[2] | {"name": f"c{n}"} for n in range(11)]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -71,16 +72,45 @@ def test_the_float_network_has_nothing_to_retrain(run, front):
         retrain_point(run, front, "r000")
 
 
-def test_another_recipe_replaces_the_earlier_result_when_it_is_whole(run, front, monkeypatch):
+def test_other_settings_have_a_folder_of_their_own_and_the_same_replace_when_whole(run, front, monkeypatch):
     first = retrain_point(run, front, "p000", ["recipe.retrain.steps=2"])
+    began = result_of(first.folder)["records"][0]["ended_utc"]
     monkeypatch.setattr(retraining, "accuracy", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        retrain_point(run, front, "p000", ["recipe.retrain.steps=3"])
-    assert result_of(first.folder)["phase"]["steps"] == 2
+    for steps in (2, 3):
+        with pytest.raises(ZeroDivisionError):
+            retrain_point(run, front, "p000", [f"recipe.retrain.steps={steps}"])
+    assert result_of(first.folder)["records"][0]["ended_utc"] == began
+    assert len(folders(run)) == 3  # the first, and two that are not finished
     monkeypatch.undo()
-    retrain_point(run, front, "p000", ["recipe.retrain.steps=3"])
-    assert result_of(first.folder)["phase"]["steps"] == 3
-    assert folders(run) == ["p000"]
+    other = retrain_point(run, front, "p000", ["recipe.retrain.steps=3"])
+    again = retrain_point(run, front, "p000", ["recipe.retrain.steps=2"])
+    assert again.folder == first.folder and other.folder != first.folder
+    assert [result_of(one.folder)["phase"]["steps"] for one in (again, other)] == [2, 3]
+    assert folders(run) == sorted([first.folder.name, other.folder.name])
+
+
+def test_a_call_that_is_killed_between_old_and_new_result_leaves_both(run, front, monkeypatch):
+    first = retrain_point(run, front, "p000", ["recipe.retrain.steps=2"])
+    real = os.replace
+
+    def killed(source, target):
+        if Path(target) == first.folder:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        retrain_point(run, front, "p000", ["recipe.retrain.steps=2"])
+    assert len(list((run / "retrained").glob("*/result.json"))) == 2
+
+
+def test_a_retraining_on_other_data_is_refused_and_names_them(run, front):
+    plan = json.loads((run / "plan.json").read_text())
+    plan["made_from"] |= {"data": "0" * 64}
+    (run / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RunFolderError, match="hold other examples"):
+        retrain_point(run, front, "p000", SHORT)
+    assert not (run / "retrained").exists()
 
 
 def test_an_interrupted_retraining_goes_on_and_ends_in_the_same_numbers(run, front):
@@ -122,7 +152,8 @@ def test_a_retraining_without_its_float_network_says_which(run, front):
 
 def test_a_named_recipe_has_a_folder_of_its_own_and_overrides_win_over_it(run, front):
     done = retrain_point(run, front, "p000", [*SHORT, "recipe.retrain.bn_batches=2"], recipe="sdq")
-    assert folders(run) == ["p000-sdq"]
+    [name] = folders(run)
+    assert name == done.folder.name and re.fullmatch("p000-sdq-[0-9a-f]{8}", name)
     assert done.document["recipe"] == "sdq" and done.document["start"] == "float"
     phase = done.document["phase"]
     assert (phase["distill"], phase["bins"], phase["bn_batches"], phase["steps"]) == (1.0, 0.1, 2, 3)
@@ -203,12 +234,13 @@ def test_an_interrupted_comparison_keeps_the_seeds_that_are_done(run, front):
     options = {"recipe": "distil", "seeds": 2, "compare": True}
     with pytest.raises(KeyboardInterrupt):
         retrain_point(run, front, "p000", SHORT, report=interrupt, **options)
-    assert folders(run) == ["p000-distil.unfinished"]
+    [unfinished] = folders(run)
+    assert unfinished.startswith("p000-distil-") and unfinished.endswith(".unfinished")
     before, stages[:] = list(stages), []
     done = retrain_point(run, front, "p000", SHORT, report=lambda row: stages.append(row["stage"]), **options)
     assert {stage for stage, _ in before} == {"seed 0", "plain-seed 0", "seed 1", "plain-seed 1"}
     assert set(stages) == {"plain-seed 1"}
-    assert folders(run) == ["p000-distil"] and len(done.plain) == 2
+    assert folders(run) == [unfinished.removesuffix(".unfinished")] and len(done.plain) == 2
 
 
 @pytest.mark.parametrize("options, words", [
@@ -249,12 +281,12 @@ def test_two_processes_cannot_retrain_one_point_by_one_recipe(run, front):
     try:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(RunFolderError, match="'p000-distil' is being retrained by another process"):
-            retrain_point(run, front, "p000", SHORT, recipe="distil")
+            retrain_point(run, front, "p000", recipe="distil")
         assert folders(run) == []
-        retrain_point(run, front, "p000", SHORT)  # another recipe has another folder
+        retrain_point(run, front, "p000")  # another recipe has another folder
     finally:
         other.communicate("")
-    retrain_point(run, front, "p000", SHORT, recipe="distil")
+    retrain_point(run, front, "p000", recipe="distil")
     assert folders(run) == ["p000", "p000-distil"]
 
 

@@ -202,4 +202,5 @@ def test_a_point_learns_from_a_function_of_ones_own(run, own):
     assert any(not np.array_equal(arrays[name], others[name]) for name in arrays)
     with pytest.raises(ConfigError, match="answers with logits only"):
         retrain_point(run, front, "p000", short, recipe="one-to-one", teacher="own_teacher:logits")
-    assert json.loads((plain.folder / "result.json").read_text())["teacher"] == "float"
+    told = [json.loads((one.folder / "result.json").read_text())["teacher"] for one in (taught, plain)]
+    assert told == ["own_teacher:logits", "float"]
