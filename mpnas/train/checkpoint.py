@@ -3,7 +3,8 @@
 Orbax writes the arrays (each save is atomic); beside them goes a JSON with the name, type, shape and
 digest of every leaf, because Orbax itself casts types silently and does not notice a flipped bit in
 array data; a last digest covers that JSON. A checkpoint that fails any of these is set aside and the
-next older one is taken.
+next older one is taken. Whoever only reads (`load`) changes nothing: the folder may be that of a living
+trial.
 """
 
 import contextlib
@@ -33,12 +34,14 @@ class Checkpoints:
 
     Args:
       folder: Made if it is not there; belongs to these checkpoints alone.
+      reading: Leave the folder as it is, what is half written and what is damaged too.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder).absolute()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._manager = _manager(self.folder)
+    def __init__(self, folder: Path, *, reading: bool = False) -> None:
+        self.folder, self._reading = Path(folder).absolute(), reading
+        if not reading:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._manager = _manager(self.folder, reading)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -82,7 +85,7 @@ class Checkpoints:
     def latest(self) -> tuple[int, dict[str, np.ndarray], dict[str, Any]] | None:
         """Step, arrays by name and meta of the newest sound checkpoint; None if there is none.
 
-        Damaged ones are renamed to `damaged-...` on the way and reported in the log.
+        Damaged ones are reported in the log, and renamed to `damaged-...` on the way by who may write.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
@@ -94,7 +97,8 @@ class Checkpoints:
                     "checkpoint %d in %s is damaged (%s); taking an older one",
                     step, self.folder, str(error).splitlines()[0] if str(error) else type(error).__name__,
                 )
-                self._set_aside(step)
+                if not self._reading:
+                    self._set_aside(step)
                 continue
             return step, arrays, meta
         return None
@@ -132,7 +136,7 @@ class Checkpoints:
         with contextlib.suppress(FileNotFoundError):  # another reader may have been quicker
             os.replace(source, target)
         self._manager.close()
-        self._manager = _manager(self.folder)
+        self._manager = _manager(self.folder, self._reading)
 
 
 def load(folder: Path) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
@@ -143,7 +147,7 @@ def load(folder: Path) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
     """
     if not Path(folder).is_dir():
         raise CheckpointError(f"there is no checkpoint folder {folder}. Check the path.")
-    with Checkpoints(folder) as checkpoints:
+    with Checkpoints(folder, reading=True) as checkpoints:
         found = checkpoints.latest()
     if found is None:
         raise CheckpointError(f"no checkpoint in {folder} can be read. Run the trial again.")
@@ -182,15 +186,16 @@ def filled(tree: Any, arrays: dict[str, np.ndarray], folder: Path) -> Any:
     return jax.tree_util.tree_unflatten(treedef, leaves)
 
 
-def _manager(folder: Path) -> ocp.CheckpointManager:
+def _manager(folder: Path, reading: bool) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=KEPT,
-            create=True,
+            max_to_keep=None if reading else KEPT,
+            create=not reading,
+            read_only=reading,
             step_prefix="step",
             step_format_fixed_length=8,
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not reading,
             enable_async_checkpointing=False,
         ),
     )

@@ -202,6 +202,15 @@ def test_reading_changes_nothing(folder):
     assert listing() == before
 
 
+def test_reading_leaves_a_half_written_save_of_a_living_trial_and_damage_where_they_are(folder):
+    shutil.copytree(folder / "step_00000020", folder / "step_00000030.orbax-checkpoint-tmp")
+    flip(data_file(folder, 20), lambda size: size // 2)
+    before = sorted(folder.parent.rglob("*"))
+    step, arrays, meta = load(folder)
+    assert (step, meta["stage"], arrays["['w']"][0, 0]) == (10, "search", 10.0)
+    assert sorted(folder.parent.rglob("*")) == before
+
+
 def test_missing_folder_is_a_sentence_and_is_not_made(tmp_path):
     with pytest.raises(CheckpointError, match="there is no checkpoint folder .*nowhere. Check the path."):
         load(tmp_path / "nowhere")
