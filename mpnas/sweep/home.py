@@ -40,6 +40,7 @@ REPORTS = 25  # lines of metrics per stage
 
 Latest = tuple[int, dict[str, np.ndarray], dict[str, Any]]
 Row = dict[str, Any]
+Alive = Callable[[str], None]
 
 
 class Home:
@@ -50,12 +51,14 @@ class Home:
       spec: The trial.
       folder: The run folder.
       report: Called with each row of metrics.
+      alive: Called with where the trial is, at each row and each checkpoint.
     """
 
     def __init__(
-        self, plan: Plan, spec: TrialSpec, folder: Path, report: Callable[[Row], None] | None
+        self, plan: Plan, spec: TrialSpec, folder: Path, report: Callable[[Row], None] | None,
+        alive: Alive | None = None,
     ) -> None:
-        self.plan, self.spec, self.folder, self.report = plan, spec, folder, report
+        self.plan, self.spec, self.folder, self.report, self.alive = plan, spec, folder, report, alive
         self.path = home_of(folder, spec.id)
         self.attempt = claim(self.path / "attempts")
         self.began = time.time()
@@ -175,12 +178,18 @@ class Home:
                 row |= describe_gap(self.bench.net, progress.state, controller, self.bench.costs)
             with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(row, sort_keys=True) + "\n")
+            seen(offset + progress.step)
             if self.report is not None:
                 self.report(row)
 
         def on_checkpoint(state: TrainState) -> None:
             self.fence()
             self.checkpoints.save(offset + int(state.step), state, {"stage": stage, **(carried or {})})
+            seen(offset + int(state.step))
+
+        def seen(step: int) -> None:
+            if self.alive is not None:
+                self.alive(f"step {step} ({stage})")
 
         return Hooks(on_report, every, on_checkpoint, self.experiment.checkpoint_every)
 

@@ -21,7 +21,7 @@ from mpnas.pareto import Record
 from mpnas.supernet import Parts
 from mpnas.sweep.config import controller_of
 from mpnas.sweep.folder import home_of
-from mpnas.sweep.home import Home, Row, read_record
+from mpnas.sweep.home import Alive, Home, Row, read_record
 from mpnas.sweep.plan import Plan, TrialSpec, load_plan
 from mpnas.sweep.stages import (
     Decided,
@@ -91,7 +91,7 @@ def _family(plan: Plan, spec: TrialSpec) -> Any:
 
 
 def run_population(
-    folder: Path, trial_ids: Sequence[str], *, report: Report | None = None
+    folder: Path, trial_ids: Sequence[str], *, report: Report | None = None, alive: Alive | None = None
 ) -> dict[str, Record | MpnasError]:
     """Run trials to their ends, from wherever an earlier attempt left them.
 
@@ -103,6 +103,7 @@ def run_population(
       folder: The run folder; it holds `plan.json`.
       trial_ids: One of the tuples of `groups_of`.
       report: Called with the id of a trial and each of its rows of metrics.
+      alive: Called with where a trial is, at each row and each checkpoint.
 
     Returns:
       The record of each trial, also in its `result.json`; or, for one that has none now, the error that
@@ -115,18 +116,20 @@ def run_population(
     specs = [plan.trial(trial_id) for trial_id in trial_ids]
     together = mode_of(plan.experiment.population, jax.default_backend()) == "together"
     if not together or len(specs) == 1:
-        return {spec.id: _alone(folder, spec.id, report) for spec in specs}
+        return {spec.id: _alone(folder, spec.id, report, alive) for spec in specs}
     if len({_family(plan, spec) for spec in specs}) > 1:
         raise RunFolderError(
             f"trials {', '.join(trial_ids)} are no population. Ask mpnas.sweep.population.groups_of for one."
         )
-    with _Crew(plan, folder, specs, report) as crew:
+    with _Crew(plan, folder, specs, report, alive) as crew:
         return crew.run()
 
 
-def _alone(folder: Path, trial_id: str, report: Report | None) -> Record | MpnasError:
+def _alone(
+    folder: Path, trial_id: str, report: Report | None, alive: Alive | None
+) -> Record | MpnasError:
     try:
-        return run_trial(folder, trial_id, report=_of(report, trial_id))
+        return run_trial(folder, trial_id, report=_of(report, trial_id), alive=alive)
     except MpnasError as error:
         return error
 
@@ -154,8 +157,11 @@ class _Start:
 class _Crew:
     """One attempt at a population; a context manager, which holds the members' checkpoints open."""
 
-    def __init__(self, plan: Plan, folder: Path, specs: Sequence[TrialSpec], report: Report | None) -> None:
-        self.plan, self.folder, self.specs, self.report = plan, folder, specs, report
+    def __init__(
+        self, plan: Plan, folder: Path, specs: Sequence[TrialSpec], report: Report | None,
+        alive: Alive | None,
+    ) -> None:
+        self.plan, self.folder, self.specs, self.report, self.alive = plan, folder, specs, report, alive
         self.homes: dict[str, Home] = {}
         self.ends: dict[str, Record | MpnasError] = {}
 
@@ -166,7 +172,7 @@ class _Crew:
                 if done.exists():
                     self.ends[spec.id] = _read(done)
                 else:
-                    home = Home(self.plan, spec, self.folder, _of(self.report, spec.id))
+                    home = Home(self.plan, spec, self.folder, _of(self.report, spec.id), self.alive)
                     self.homes[spec.id] = opened.enter_context(home)
             self._open = opened.pop_all()
         return self

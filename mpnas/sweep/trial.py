@@ -13,7 +13,7 @@ from mpnas.errors import BudgetError, NonFiniteLossError
 from mpnas.pareto import Record
 from mpnas.sweep.bench import Bench, bench_of
 from mpnas.sweep.folder import home_of
-from mpnas.sweep.home import REPORTS, Home, read_record
+from mpnas.sweep.home import REPORTS, Alive, Home, read_record
 from mpnas.sweep.plan import load_plan
 from mpnas.sweep.stages import float_trial, searched_trial
 
@@ -21,7 +21,8 @@ __all__ = ["REPORTS", "Bench", "bench_of", "run_trial"]
 
 
 def run_trial(
-    folder: Path, trial_id: str, *, report: Callable[[dict[str, Any]], None] | None = None
+    folder: Path, trial_id: str, *, report: Callable[[dict[str, Any]], None] | None = None,
+    alive: Alive | None = None,
 ) -> Record:
     """Run a trial to its end, from wherever an earlier attempt left it.
 
@@ -29,6 +30,7 @@ def run_trial(
       folder: The run folder; it holds `plan.json`.
       trial_id: A trial of that plan.
       report: Called with each row of metrics.
+      alive: Called with where the trial is, at each row and each checkpoint.
 
     Returns:
       Its record, also in `result.json`: status `failed` with the reason for a loss that is not finite
@@ -45,7 +47,7 @@ def run_trial(
     done = home_of(folder, trial_id) / "result.json"
     if done.exists():
         return read_record(done)
-    with Home(plan, spec, folder, report) as home:
+    with Home(plan, spec, folder, report, alive) as home:
         try:
             record = float_trial(home) if spec.kind == "float" else searched_trial(home)
         except (NonFiniteLossError, BudgetError) as error:

@@ -66,6 +66,15 @@ def test_rows_of_metrics_count_on_through_the_stages(finished):
     assert "expected_costs" not in found[-1]
 
 
+def test_a_trial_is_alive_at_each_checkpoint_as_at_each_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("mpnas.sweep.home.REPORTS", 1)  # as in a long trial, whose rows are far apart
+    folder, told_of, seen = run_folder(tmp_path / "run"), [], []
+    run_trial(folder, FLOAT, report=lambda row: told_of.append(row["step"]), alive=seen.append)
+    assert told_of == [STEPS]
+    every = tiny_plan.TABLE["checkpoint_every"]
+    assert {f"step {step} (float)" for step in range(every, STEPS, every)} < set(seen)
+
+
 def test_folder_holds_config_checkpoint_and_hash(finished):
     home = finished / "trials" / SEARCH
     config = json.loads((home / "config.json").read_text())

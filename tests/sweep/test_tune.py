@@ -127,7 +127,7 @@ def on_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("MPNAS_NO_COMPILE_CACHE", "1")
 
     def run(action):
-        def instead(folder, trials, report):
+        def instead(folder, trials, report, alive):
             return {trial: action() for trial in trials}
 
         monkeypatch.setattr("mpnas.sweep.population.run_population", instead)
@@ -163,7 +163,7 @@ def test_members_that_ended_well_are_not_told_the_words_of_the_others(tmp_path, 
     monkeypatch.setattr("ray.tune.report", lambda row: None)
     monkeypatch.setenv("MPNAS_NO_COMPILE_CACHE", "1")
     ends = {"a": object(), "b": ConfigError("b has no data."), "c": Fenced("c is another's.")}
-    monkeypatch.setattr("mpnas.sweep.population.run_population", lambda folder, trials, report: ends)
+    monkeypatch.setattr("mpnas.sweep.population.run_population", lambda folder, trials, report, alive: ends)
     run_on_worker({"folder": str(tmp_path), "trials": tuple("abc"), "hang_after": 60.0})
     found = {path.parent.name: path.read_text() for path in tmp_path.glob("trials/*/error.txt")}
     assert found == {"b": "b has no data.\n"}

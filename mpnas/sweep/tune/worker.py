@@ -27,7 +27,6 @@ def on_worker(config: dict[str, Any]) -> None:
     folder, trials = Path(config["folder"]), tuple(config["trials"])
 
     def report(trial: str, row: dict[str, Any]) -> None:
-        watchdog.beat(f"step {row['step']} ({row['stage']})")
         tune.report(dict(row))
 
     def leave(words: str, trace: str | None = None) -> None:
@@ -37,7 +36,7 @@ def on_worker(config: dict[str, Any]) -> None:
 
     with Watchdog(config["hang_after"], leave) as watchdog:
         try:
-            ends = run_population(folder, trials, report=report)
+            ends = run_population(folder, trials, report=report, alive=watchdog.beat)
         except MpnasError as error:
             # Deterministic: another attempt would end the same way. The words are for the driver to show.
             leave(str(error))
