@@ -2,6 +2,7 @@
 
 import os
 import signal
+import types
 
 import pytest
 import tiny_plan
@@ -188,3 +189,28 @@ def test_fenced_attempt_leaves_no_words_in_a_folder_that_is_not_its_own(on_worke
     run, home = on_worker
     run(lambda: Fenced("a newer attempt has started."))
     assert not home.exists()
+
+
+TRACE = (  # as Tune keeps it, of two attempts
+    "Failure # 1 (occurred at 2026-12-01_13-56-16)\nKeyError: 'x'\n"
+    "Failure # 2 (occurred at 2026-12-01_13-56-17)\n\x1b[36mray::ImplicitFunc.train()\x1b[39m (pid=7, repr=f)\n"
+    '  File "place.py", line 24, in on_node\n    with placed(folder):\n         ^^^^^^^^\n'
+    "mpnas.errors.DataError: 'x.npz' has arrived with another SHA-256.\n"
+)
+
+
+@pytest.mark.parametrize("text, raised", [
+    (None, None), ("", None),
+    ("Failure # 1 (occurred at 2026-12-01_13-56-16)\nThe actor died unexpectedly before finishing.\n", None),
+    (TRACE, "DataError: 'x.npz' has arrived with another SHA-256."),
+])
+def test_what_a_worker_raised_is_told_apart_from_its_death(tmp_path, text, raised):
+    from mpnas.sweep.tune.listener import Listener  # imports Ray
+
+    trial = types.SimpleNamespace(config={"trials": [FLOAT]}, get_error=lambda: text)
+    Listener(tmp_path, 1).on_trial_error(0, [], trial)
+    words = (tmp_path / "trials" / FLOAT / "error.txt").read_text()
+    if raised is None:
+        assert words.startswith("its worker died 2 times without a word, as happens when the system ends")
+    else:
+        assert words == f"it could not begin on its worker, 2 times: {raised}\n"
