@@ -19,7 +19,7 @@ DIGITS = 4  # significant ones of a proposed budget
 class Explore:
     """Searches under budgets that Optuna's multi-objective sampler proposes; needs the extra `optuna`.
 
-    The objectives are those of the front: accuracy on the selection part, and stored bytes. Proposals
+    The objectives are accuracy on the selection part, and each cost whose budget is explored. Proposals
     come after all listed trials; the searches of listed budgets by the same controller within the ranges
     are known to the sampler. They are trained with the first seed of the experiment.
 

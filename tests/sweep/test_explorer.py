@@ -117,6 +117,26 @@ def test_listed_searches_in_the_range_and_failures_are_told(tmp_path):
     assert LOW <= next_budget(folder, plan)["weight_bytes"] <= HIGH
 
 
+def test_the_objectives_are_accuracy_and_the_costs_that_are_explored(tmp_path):
+    both = {"bops": [0.1, 0.9], "weight_bytes": [0.1, 0.9]}
+    folder = tiny_plan.run_folder(tmp_path / "run", explore=EXPLORE | {"budgets": both},
+                                  budgets=[{"weight_bytes": 0.5, "bops": 0.5}])
+    (spec,) = [spec for spec in load_plan(folder).trials if spec.kind == "search"]
+    home = folder / "trials" / spec.id
+    home.mkdir(parents=True)
+    record = {"metrics": {"accuracy": 0.75}, "costs": {"weight_bytes": 520.0, "bops": 9000.0}}
+    (home / "result.json").write_text(json.dumps(record))
+    (found,) = outcomes_of(folder, load_plan(folder))
+    assert found.found == (0.75, 9000.0, 520.0)
+    # What costs most bops for the same accuracy is left, though no bytes are told.
+    ranges = explorer.Explore(budgets={"bops": (0.01, 1.0)}, trials=50)
+    known = [explorer.Outcome({"bops": s}, (min(s / 0.15, 1.0), 1000 * s), True)
+             for s in (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9)]
+    drawn = [explorer.suggested(ranges, known, explorer.np.random.SeedSequence([1, k]))["bops"]
+             for k in range(20)]
+    assert sum(one < 0.15 for one in drawn) > 14
+
+
 def test_searches_of_another_controller_or_range_are_not_told(tmp_path):
     folder = tiny_plan.run_folder(
         tmp_path / "run", explore=EXPLORE | {"controller": "gumbel"}, controllers=["dbp", "gumbel"],

@@ -193,7 +193,7 @@ def test_fenced_attempt_leaves_no_words_in_a_folder_that_is_not_its_own(on_worke
 
 TRACE = (  # as Tune keeps it, of two attempts
     "Failure # 1 (occurred at 2026-12-01_13-56-16)\nKeyError: 'x'\n"
-    "Failure # 2 (occurred at 2026-12-01_13-56-17)\n\x1b[36mray::ImplicitFunc.train()\x1b[39m (pid=7, repr=f)\n"
+    "Failure # 2 (occurred at 2026-12-01_13-56-17)\n\x1b[36mray::ImplicitFunc.train()\x1b[39m (pid=7)\n"
     '  File "place.py", line 24, in on_node\n    with placed(folder):\n         ^^^^^^^^\n'
     "mpnas.errors.DataError: 'x.npz' has arrived with another SHA-256.\n"
 )

@@ -19,7 +19,6 @@ from mpnas.sweep.explore import Explore
 from mpnas.sweep.folder import home_of, number_in, read_json
 from mpnas.sweep.plan import Plan, propose
 
-OBJECTIVES = {"accuracy": "max", "weight_bytes": "min"}  # those of the front
 STARTUP = 4  # outcomes before the sampler models them; Optuna's 10 would leave short sweeps to chance
 TRIES = 50  # of the sampler to suggest a budget that is new, then draws at random
 DRAWS = 1000
@@ -31,12 +30,12 @@ class Outcome:
 
     Attributes:
       budget: Limits by cost, within the ranges that are explored.
-      found: Accuracy and stored bytes; None without a sound result.
+      found: Accuracy, and the costs that are limited, in their order; None without a sound result.
       over: Whether the search is over.
     """
 
     budget: dict[str, float]
-    found: tuple[float, float] | None
+    found: tuple[float, ...] | None
     over: bool
 
 
@@ -93,11 +92,10 @@ def outcomes_of(folder: Path, plan: Plan) -> list[Outcome]:
         if budget is None:
             continue
         result = read_json(home_of(folder, spec.id) / "result.json")
-        accuracy = number_in(result, "metrics", "accuracy")
-        stored = number_in(result, "costs", "weight_bytes")
-        sound = accuracy is not None and stored is not None
-        values = (float(accuracy), float(stored)) if sound else None  # type: ignore[arg-type]
-        found.append(Outcome(budget, values, result is not None))
+        values = [number_in(result, "metrics", "accuracy")]
+        values += [number_in(result, "costs", cost) for cost in explore.budgets]
+        sound = tuple(float(value) for value in values if value is not None)
+        found.append(Outcome(budget, sound if len(sound) == len(values) else None, result is not None))
     return found
 
 
@@ -139,11 +137,12 @@ def suggested(
         multivariate=False,
         constant_liar=True,  # keeps away from budgets whose searches still run
     )
+    objectives = {"accuracy": "max"} | dict.fromkeys(explore.budgets, "min")
     shown = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         search = OptunaSearch(
-            distributions, metric=list(OBJECTIVES), mode=list(OBJECTIVES.values()), sampler=sampler,
+            distributions, metric=list(objectives), mode=list(objectives.values()), sampler=sampler,
             # Its add_evaluated_point takes one objective only, so what is known is suggested once more.
             points_to_evaluate=[outcome.budget for outcome in outcomes],
         )
@@ -152,7 +151,7 @@ def suggested(
     for number, outcome in enumerate(outcomes):
         search.suggest(str(number))
         if outcome.over:
-            result = None if outcome.found is None else dict(zip(OBJECTIVES, outcome.found, strict=True))
+            result = None if outcome.found is None else dict(zip(objectives, outcome.found, strict=True))
             search.on_trial_complete(str(number), result, error=result is None)
     return dict(search.suggest("next") or {})
 
