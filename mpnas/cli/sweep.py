@@ -67,7 +67,7 @@ def command(
     _, table = experiment_of(config, overrides)
     table = gridded(table, budgets, seeds, controllers)
     experiment = read_experiment(table, config)
-    folder, twin = run_place(out, experiment.name)
+    folder, twin = run_place(out, experiment.name, fetch=not dry_run)
     threads = threads or _threads(folder, experiment, machine.at_once)
     found = prospect(plan_of(table, experiment, threads=threads, data_dir=absolute(data_dir)))
     if dry_run:

@@ -7,6 +7,7 @@ import click
 
 from mpnas.cli.options import run_folder
 from mpnas.cli.printing import short
+from mpnas.sweep.hold import refuse_held
 from mpnas.sweep.remote import Twin
 
 Place = Path | str
@@ -30,20 +31,23 @@ place_option = click.option(
 )
 
 
-def run_place(place: Place | None, name: str) -> tuple[Path, Twin | None]:
+def run_place(place: Place | None, name: str, *, fetch: bool = True) -> tuple[Path, Twin | None]:
     """The run folder, absolute, and what carries it to its URI, with all that is there already.
 
     Args:
       place: What was asked for; None for the default.
       name: Of the experiment.
+      fetch: Whether to bring here what is at the URI.
 
     Raises:
-      MpnasError: the name leads out of `runs/`, or the URI cannot be read.
+      MpnasError: the name leads out of `runs/`, the URI cannot be read or holds no run, or a living run holds
+        the twin.
     """
     if not isinstance(place, str):
         return run_folder(place, name), None
     twin = Twin(place, Path("runs").resolve())
-    count = twin.fetch()
+    refuse_held(twin.folder)  # what its driver has not sent yet must not be written over
+    count = twin.fetch() if fetch else 0
     fetched = f"; {count} files have come from there" if count else ""
     click.echo(f"The run lives at {twin.remote.uri}; its twin here is {short(twin.folder)}{fetched}.")
     return twin.folder, twin

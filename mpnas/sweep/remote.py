@@ -6,6 +6,7 @@ its end. Trials never touch the URI, so only the driver's machine needs its cred
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import threading
@@ -15,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mpnas.errors import ConfigError, RunFolderError
-from mpnas.sweep.store import SEAL, Carrier, Folder
+from mpnas.sweep.folder import PROPOSED
+from mpnas.sweep.store import SEAL, Carrier, Folder, passing
 
 EVERY_SECONDS = 30.0
 # Where an object appears at once or not at all. Elsewhere a file is written beside and moved.
@@ -48,7 +50,7 @@ class Remote:
         names = {path[len(self._root):].lstrip("/"): info for path, info in found.items()}
         return {
             name: " ".join(str(info.get(key)) for key in ("size", *VERSION_KEYS) if key in info)
-            for name, info in names.items() if not name.rsplit("/", 1)[-1].startswith(".")
+            for name, info in names.items() if not _hidden(name)
         }
 
     def read(self, name: str) -> bytes:
@@ -118,6 +120,20 @@ def _arrow(uri: str) -> tuple[Any, str]:
     return ArrowFSWrapper(fs), str(root).rstrip("/")
 
 
+def _hidden(name: str) -> bool:
+    """Whether a file is none of the run, as `Folder` sees it: hidden, or in a folder that is."""
+    *folders, file = name.split("/")
+    return file.startswith(".") or any(map(passing, folders))
+
+
+def _proposals(text: bytes) -> int:
+    """How many trials a `proposed.json` lists; none if it is damaged."""
+    try:
+        return len(json.loads(text)["trials"])
+    except (ValueError, TypeError, KeyError):
+        return 0
+
+
 class Twin:
     """The folder here of a run at a URI.
 
@@ -137,16 +153,24 @@ class Twin:
     def fetch(self) -> int:
         """Bring the run at the URI here; the number of files.
 
-        A trial that is further here than there, because a driver died before it could send, is kept.
+        A trial that is further here than there, because a driver died before it could send, is kept, and so
+        are proposals that are only here.
 
         Raises:
-          RunFolderError: the URI cannot be read.
+          RunFolderError: the URI cannot be read, or holds something else than a run.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         with self._told("read"):
             there = self.remote.stamps("")
+            if there and "plan.json" not in there:
+                raise RunFolderError(
+                    f"{self.remote.uri} holds {len(there)} files and no plan.json, so it is no run of mpnas. "
+                    "Check the URI, or name a place that is empty."
+                )
+            self.folder.mkdir(parents=True, exist_ok=True)
             homes = {"/".join(name.split("/")[:2]) + "/" for name in there if name.startswith("trials/")}
             ahead = tuple(sorted(home for home in homes if self._ahead(home, there)))
+            if PROPOSED in there and self._proposed() > _proposals(self.remote.read(PROPOSED)):
+                ahead += (PROPOSED,)
             back = Carrier(self.remote, Folder(self.folder), without=ahead)
             # Steps that are here and no longer there go; what is only here stays.
             old = tuple(homes.difference(ahead))
@@ -154,6 +178,13 @@ class Twin:
             count = back.carry()
             self._out.suppose(there, old=ahead)
         return count
+
+    def _proposed(self) -> int:
+        """How many budgets have been proposed here."""
+        try:
+            return _proposals((self.folder / PROPOSED).read_bytes())
+        except FileNotFoundError:
+            return 0
 
     def _ahead(self, home: str, there: Collection[str]) -> bool:
         """Whether a trial has been tried more often here, or as often and is not behind."""

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from mpnas.cli.twin import PLACE, run_place
-from mpnas.errors import ConfigError
+from mpnas.errors import ConfigError, RunFolderError
+from mpnas.sweep.hold import held
 
 
 @pytest.mark.parametrize("text, place", [
@@ -33,6 +34,19 @@ def test_uri_has_a_twin_under_runs_with_what_is_there_already(tmp_path, monkeypa
     said = capsys.readouterr().out
     assert f"The run lives at {uri}; its twin here is runs/{folder.name}; 1 files have come" in said
     assert twin is not None and twin.send() == 0
+
+
+def test_twin_of_a_living_run_is_not_touched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "plan.json").write_text("{}")
+    uri = f"file://{tmp_path}/there"
+    folder, _ = run_place(uri, "digits")
+    (folder / "plan.json").write_text("newer")
+    with held(folder), pytest.raises(RunFolderError, match="is held by a living run"):
+        run_place(uri, "digits")
+    run_place(uri, "digits", fetch=False)
+    assert (folder / "plan.json").read_text() == "newer"
 
 
 def test_place_that_nobody_knows_is_refused():

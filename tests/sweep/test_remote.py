@@ -137,6 +137,39 @@ def test_driver_that_died_before_it_sent_loses_nothing(twin, uri, tmp_path):
     assert content(Remote(uri)) == whole
 
 
+def test_proposals_that_were_not_sent_are_kept(twin, uri, tmp_path):
+    def proposals(*names):
+        return json.dumps({"trials": [{"id": name} for name in names]}).encode()
+
+    for here, there, kept in [("ab", "a", "ab"), ("a", "ab", "ab"), ("", "a", "a"), ("ac", "ab", "ab")]:
+        Remote(uri).write("proposed.json", proposals(*there))
+        (twin.folder / "proposed.json").write_bytes(proposals(*here))
+        again = Twin(uri, tmp_path / "runs")
+        again.fetch()
+        assert (again.folder / "proposed.json").read_bytes() == proposals(*kept)
+        again.send()
+        assert Remote(uri).read("proposed.json") == proposals(*kept)
+
+
+def test_what_lies_hidden_at_the_uri_is_left_alone(twin, uri, tmp_path):
+    fs, root = Remote(uri)._fs, Remote(uri)._root
+    fs.makedirs(f"{root}/.ipynb_checkpoints", exist_ok=True)
+    fs.pipe_file(f"{root}/.ipynb_checkpoints/note.ipynb", b"mine")
+    again = Twin(uri, tmp_path / "runs")
+    again.fetch()
+    again.send()
+    assert fs.cat_file(f"{root}/.ipynb_checkpoints/note.ipynb") == b"mine"
+    assert not (again.folder / ".ipynb_checkpoints").exists()
+
+
+def test_a_place_that_holds_something_else_is_refused_before_any_of_it_is_read(uri, tmp_path, monkeypatch):
+    Remote(uri).write("data/large.bin", b"x" * 100)
+    monkeypatch.setattr(Remote, "read", None)
+    with pytest.raises(RunFolderError, match="holds 1 files and no plan.json, so it is no run of mpnas"):
+        Twin(uri, tmp_path / "runs").fetch()
+    assert not (tmp_path / "runs").exists()
+
+
 def test_run_that_went_on_elsewhere_wins_over_an_old_twin(twin, uri, tmp_path):
     other = Twin(uri, tmp_path / "elsewhere")
     other.fetch()
