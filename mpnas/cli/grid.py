@@ -82,13 +82,34 @@ def _choose(table: dict[str, Any], text: str) -> None:
     for name in names:
         if name not in known:
             raise ConfigError(f"--controllers: unknown controller '{name}'; nearest: {nearest(name, known)}.")
-    # Options that the experiment gives to a controller are kept.
-    given = {controller_of(spec)[0]: spec for spec in table.get("controllers", ())}
-    table["controllers"] = [given.get(name, name) for name in names if name not in REFERENCES]
-    if not table["controllers"]:
+    # What the experiment says of a controller is kept, each of its settings.
+    given = list(table.get("controllers", ()))
+    places: list[int | str] = []
+    for name in names:
+        if name not in REFERENCES:
+            places += [n for n, spec in enumerate(given) if controller_of(spec)[0] == name] or [name]
+    if not places:
         raise ConfigError(f"--controllers {text!r} names only baselines. Add one that searches: gumbel.")
+    table["controllers"] = [given[place] if isinstance(place, int) else place for place in places]
+    _follow(table, places, text)
     references = dict(table.get("references", {}))
     references["random"] = "random" in names
     if "uniform" not in names:
         references["uniform"] = []
     table["references"] = references
+
+
+def _follow(table: dict[str, Any], places: list[int | str], text: str) -> None:
+    """Let an explorer that names its controller by place name the same one; from the places before."""
+    explore = table.get("explore")
+    before = explore.get("controller", 0) if isinstance(explore, dict) else None
+    if not isinstance(explore, dict) or not isinstance(before, int):
+        return
+    if before not in places:
+        if before == 0:
+            return  # the default: the first, whichever that is
+        raise ConfigError(
+            f"--controllers {text!r} leaves away the controller that [explore] asks for, number {before} "
+            "of the experiment. Name it too, or choose another one: --set explore.controller=gumbel."
+        )
+    table["explore"] = {**explore, "controller": places.index(before)}

@@ -40,6 +40,18 @@ def test_chosen_controllers_keep_their_options_and_baselines_are_switched():
     assert found["references"] == {"uniform": [4], "random": False}
 
 
+def test_all_settings_of_a_chosen_controller_are_kept_and_the_explorer_follows_its_own():
+    table = TABLE | {"controllers": [{"name": "gumbel", "hard": True}, "gumbel", "dbp"],
+                     "explore": {"controller": 2, "trials": 3}}
+    found = gridded(table, [], None, "dbp,gumbel")
+    assert found["controllers"] == ["dbp", {"name": "gumbel", "hard": True}, "gumbel"]
+    assert found["explore"] == {"controller": 0, "trials": 3} and table["explore"]["controller"] == 2
+    with pytest.raises(ConfigError, match="leaves away the controller that .explore. asks for, number 2"):
+        gridded(table, [], None, "gumbel")
+    first = gridded(table | {"explore": {"trials": 3}}, [], None, "dbp")
+    assert first["controllers"] == ["dbp"] and first["explore"] == {"trials": 3}
+
+
 def test_the_experiment_itself_is_not_changed():
     gridded(TABLE, ("bops=0.1",), "2", "dbp")
     assert TABLE["seeds"] == [7] and TABLE["references"] == {"uniform": [4], "random": True}

@@ -1,5 +1,6 @@
 """Tests of mpnas/sweep/tune/."""
 
+import dataclasses
 import os
 import signal
 import types
@@ -151,6 +152,21 @@ def test_a_worker_is_told_of_its_own_trials_and_of_no_others(tmp_path):
     listed, chosen = fit.chosen(folder, plan, rest, "cpu")
     assert listed == {"trials": {"grid_search": [(UNIFORM,), (SEARCH,), (RANDOM,)]}}
     assert chosen == {}
+
+
+def test_a_trial_on_a_cluster_is_given_as_many_processors_as_threads(tmp_path, monkeypatch):
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": True, "Resources": {"GPU": 1.0}},
+             {"Alive": False, "Resources": {"CPU": 64.0}}]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    plan = load_plan(run_folder(tmp_path / "run"))
+    asked = [
+        fit.resources_of(
+            dataclasses.replace(plan, threads=threads), Resources(cpus=2, address=address), backend
+        )
+        for threads, address, backend in
+        [(1, "auto", "cpu"), (3, "auto", "cpu"), (8, "auto", "gpu"), (8, None, "cpu"), (8, None, "gpu")]
+    ]
+    assert asked == [{"cpu": 1}, {"cpu": 3}, {"cpu": 4, "gpu": 1}, {"cpu": 1}, {"cpu": 1, "gpu": 1}]
 
 
 def test_a_population_is_one_trial_of_tune(tmp_path):

@@ -16,7 +16,7 @@ from mpnas.sweep.tune.place import on_node
 from mpnas.sweep.tune.resources import Resources
 from mpnas.sweep.tune.waves import Wave
 
-# A program of an accelerator has it alone; on a CPU a trial has one processor.
+# A program of an accelerator has it alone.
 RESOURCES_OF: dict[str, dict[str, float]] = {"gpu": {"cpu": 1, "gpu": 1}}
 
 
@@ -40,7 +40,7 @@ def fit(folder: Path, plan: Plan, wave: Wave, resources: Resources, private: Pat
         backend = jax.default_backend()
         listed, others = chosen(folder, plan, wave, backend)
         tune.Tuner(
-            tune.with_resources(on_node, RESOURCES_OF.get(backend, {"cpu": 1})),
+            tune.with_resources(on_node, resources_of(plan, resources, backend)),
             param_space={**listed, "folder": str(folder), "hang_after": resources.hang_after},
             tune_config=tune.TuneConfig(
                 reuse_actors=True, max_concurrent_trials=resources.cpus,
@@ -58,6 +58,19 @@ def fit(folder: Path, plan: Plan, wave: Wave, resources: Resources, private: Pat
     except Exception as error:  # noqa: BLE001 - whatever ends the controller, the trials' folders are whole
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     return None
+
+
+def resources_of(plan: Plan, resources: Resources, backend: str) -> dict[str, float]:
+    """What Ray sets aside for a trial: on a cluster as many processors as the plan gives it threads, or as
+    its largest node has. On one machine `--cpus` is how many trials run at once.
+    """
+    found = {"cpu": 1.0} | RESOURCES_OF.get(backend, {})
+    if resources.address is not None:
+        import ray
+
+        most = max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=1.0)
+        found["cpu"] = max(1.0, min(float(plan.threads), most))
+    return found
 
 
 def chosen(
