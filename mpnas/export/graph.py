@@ -28,6 +28,7 @@ import numpy as np
 
 from mpnas.errors import GraphError
 from mpnas.export.ops import (
+    FARTHEST_ZERO,
     Add,
     Concat,
     Contraction,
@@ -81,6 +82,8 @@ class Tensor:
         _check_vector(f"the scale of tensor '{self.name}'", self.scale, self.channels)
         if not (np.all(np.isfinite(self.scale)) and np.all(self.scale > 0)):
             raise GraphError(f"the scale of tensor '{self.name}' must be finite and > 0, got {self.scale}.")
+        if abs(self.zero_point) > FARTHEST_ZERO:
+            raise GraphError(f"tensor '{self.name}' has zero point {self.zero_point}, beyond 2^29.")
         if self.midrise and (self.zero_point or not self.signed):
             raise GraphError(f"tensor '{self.name}' is midrise, so it is signed and has zero point 0.")
 
@@ -139,6 +142,9 @@ class IntegerGraph:
             known.add(op.output)
             names.add(op.name)
             _check(op, self.tensors)
+        if self.input in self.tensors and self.tensors[self.input].kind != "real":
+            kind = self.tensors[self.input].kind
+            raise GraphError(f"the input '{self.input}' is a {kind}; it must be real.")
         if self.output not in known or self.input not in self.tensors:
             raise GraphError(f"no operation writes the output '{self.output}', or the input is no tensor.")
 
@@ -213,13 +219,17 @@ def _out_shape(op: Op, shapes: list[tuple[int, ...]], given: tuple[int, ...]) ->
         return (*places, out)
     if isinstance(op, Pool):
         return (*_places(first, op.window, op.strides, op.padding), first[-1])
+    if isinstance(op, (Add, Concat)) and any(
+        len(shape) != len(first) or shape[:-1] != first[:-1] for shape in shapes
+    ) or isinstance(op, Add) and len(set(shapes)) > 1 or isinstance(op, Concat) and not first:
+        raise GraphError(f"{type(op).__name__} '{op.name}' joins tensors of shapes {shapes}.")
     if isinstance(op, Concat):
         return (*first[:-1], sum(shape[-1] for shape in shapes))
     if isinstance(op, Multiply):
         return _broadcast(op, shapes)
     if isinstance(op, Reshape):
         return given if math.prod(first) == math.prod(given) else first
-    return first if all(shape == first for shape in shapes) else shapes[-1]
+    return first
 
 
 def _broadcast(op: Multiply, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:

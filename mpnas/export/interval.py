@@ -4,6 +4,7 @@ Read off the kernels, channel by channel, before anything runs. A graph that pas
 int32 accumulator, nor the 64 bits of a requantisation.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -58,7 +59,7 @@ def bounds_after(op: Op, tensors: Mapping[str, Tensor], found: Mapping[str, Boun
     elif isinstance(op, Concat):
         low, high = (np.concatenate([row[k] for row in known]) for k in (0, 1))
     elif isinstance(op, Pool) and op.kind == "sum":
-        area, zero = int(np.prod(op.window)), tensors[op.input].zero_point
+        area, zero = math.prod(op.window), tensors[op.input].zero_point
         if any(map(any, op.padding)):
             low, high = np.minimum(low, zero), np.maximum(high, zero)
         low, high = area * low, area * high
@@ -87,6 +88,9 @@ def _summed(op: Contraction, weights: np.ndarray, values: np.ndarray) -> np.ndar
 
 def _of_contraction(op: Contraction, source: Tensor, low: np.ndarray, high: np.ndarray) -> Bounds:
     low, high = low - source.zero_point, high - source.zero_point
+    terms = math.prod(op.codes.shape[:-1])
+    if float(np.abs(op.levels).max()) * float(np.abs([low, high]).max()) * terms >= 2.0**62:
+        raise GraphError(f"the sums of '{op.name}' can leave 64 bits, far beyond int32. Use fewer bits.")
     if any(map(any, op.padding)):
         low, high = np.minimum(low, 0), np.maximum(high, 0)
     positive, negative = np.maximum(op.levels, 0), np.minimum(op.levels, 0)

@@ -17,6 +17,7 @@ from mpnas.errors import GraphError
 Rounding = Literal["single_round", "double_round", "dyadic_half_up", "shift"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 WIDEST = 2**31 - 1
+FARTHEST_ZERO = 2**29  # that a zero point may be from 0: taken from int32 it stays there
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,14 +147,14 @@ class Requantise:
     Attributes:
       name, input, output: Its own name, unique in the graph, and its tensors.
       multiplier: int32 `(1,)` or `(channels,)`, of any sign.
-      shift: 0 to 62, int `(1,)` or `(channels,)`.
+      shift: 0 to 62, of the kinds `double_round` and `shift` 0 to 30, int `(1,)` or `(channels,)`.
       offset: int64 `(1,)` or `(channels,)`: a bias finer than a step of the input, in `2^-shift` steps of
         the output.
       low, high: Bounds of the code, int64 `(1,)` or `(channels,)`, within the range of the output: the
         activation. They bound the code also where the output is midrise, and becomes `2 code + 1`.
       rounding: One of the four kinds.
       left_shift: 0 to 30, applied to the input first.
-      zero_in, zero_out: Taken from the input, and added to the result.
+      zero_in, zero_out: Taken from the input, and added to the result; -2^29 to 2^29.
 
     Raises:
       GraphError: numbers outside these ranges, or an offset that the kind has no place for.
@@ -185,6 +186,8 @@ class Requantise:
                 "left shifts are 0 to 30, right shifts 0 to 62."
             )
         exact = self.rounding in ("single_round", "dyadic_half_up")
+        if max(abs(self.zero_in), abs(self.zero_out)) > FARTHEST_ZERO:
+            raise GraphError(f"requantisation '{self.name}' has a zero point beyond 2^29.")
         if not exact and np.any(self.offset):
             raise GraphError(f"requantisation '{self.name}': {self.rounding} has no place for an offset.")
         if self.rounding == "shift" and np.any(self.multiplier != 1):
@@ -193,6 +196,11 @@ class Requantise:
             raise GraphError(f"requantisation '{self.name}' has an offset beyond 62 bits.")
         if np.any(self.low > self.high):
             raise GraphError(f"requantisation '{self.name}' has bounds that leave no code.")
+        if not exact and np.any(self.shift > 30):
+            raise GraphError(
+                f"requantisation '{self.name}' shifts by {self.shift}; right shifts of {self.rounding} are 0 "
+                "to 30."
+            )
 
     @property
     def inputs(self) -> tuple[str, ...]:

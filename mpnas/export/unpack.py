@@ -31,7 +31,8 @@ from mpnas.export.storage import WIDTHS
 
 MANY = 2**20  # inputs of an operation, tensors, operations
 SIZE = 2**31
-MOST = 2**40  # numbers in a tensor
+MOST_CODES = 2**28  # in a kernel
+MOST = 2**26  # numbers in a tensor, its padding included: no small file may ask for all of the memory
 
 
 def unpack(data: bytes) -> IntegerGraph:
@@ -108,9 +109,9 @@ class _Reader:
             raise damaged("it refers to a list that is empty")
         return known[self.fields.whole(len(known))]
 
-    def _shape(self) -> tuple[int, ...]:
+    def _shape(self, most: int = MOST) -> tuple[int, ...]:
         shape = tuple(self.fields.whole(SIZE) for _ in range(self.fields.whole(RANK + 1)))
-        if 0 in shape or math.prod(shape) > MOST:
+        if 0 in shape or math.prod(shape) > most:
             raise damaged(f"a tensor or kernel has shape {shape}")
         return shape
 
@@ -118,7 +119,7 @@ class _Reader:
 
     def _head(self) -> _Head:
         fields = self.fields
-        site, shape, flags = fields.text(), self._shape(), fields.whole(16)
+        site, shape, flags = fields.text(), self._shape(MOST_CODES), fields.whole(16)
         if len(shape) < 2:
             raise damaged(f"the kernel of layer '{site}' has shape {shape}")
         rows = [fields.integers(shape[-1]) for _ in range(3)]
@@ -225,6 +226,10 @@ class _Reader:
         layer, flags = self._one_of(self.layers), fields.whole(4)
         rows = [[fields.whole(SIZE) for _ in range(4)] for _ in range(fields.whole(RANK))]
         groups = fields.whole(SIZE)
+        if len(rows) == len(source.shape) - 1:
+            padded = [size + row[1] + row[2] for size, row in zip(source.shape, rows)]
+            if math.prod(padded) * source.channels > MOST:
+                raise damaged(f"operation '{name}' pads {source.shape} to {padded}")
         self._check_window(name, source, [(step, dilation) for step, _, _, dilation in rows], groups)
         out = layer.kernel["codes"].shape[-1]
         bias = _limited(fields.integers(out), "biases") if flags & 1 else layer.bias

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from mpnas.pareto.artifacts import digest, inside
 from mpnas.sweep.formats import Format, Shipped, Written, options_of
 from mpnas.sweep.hold import held, holder_of
 from mpnas.sweep.outputs import Run, labels_of, outputs_of, simulated
-from mpnas.sweep.point import Rebuilt, ids_of, point_of, rebuilt_point
+from mpnas.sweep.point import Rebuilt, ids_of, point_of, rebuilt_point, refuse_other
 from mpnas.sweep.recorded import (
     EXPORTS,
     is_export,
     record_export,
     record_retrained,
+    recorded_digest,
     retrainings,
 )
 from mpnas.train import one_hot_gates
@@ -87,7 +88,7 @@ def place_of(
     folder: Path, front: Mapping[str, Any], point_id: str, kind: Format, out: Path | None = None,
     weights: Path | None = None,
 ) -> Place:
-    """Where an export lies: under the name of its trial, as points may be renumbered, or beside a retraining.
+    """Where an export lies: under the name of its trial, as points change theirs, or beside a retraining.
 
     Args:
       folder: The run folder, absolute.
@@ -98,11 +99,13 @@ def place_of(
       weights: Folder of a seed under `retrained/`, or of its checkpoint, absolute.
 
     Raises:
-      FrontFileError: no such point.
-      ConfigError: `out` is a file of the run and no export, or `weights` are of no retraining of the run.
+      FrontFileError: no such point, or one whose trial leads out of the run folder.
+      ConfigError: `out` is a file of the run and no export, or inside the run with `weights`, or these are
+        of no retraining of the run.
     """
     trial, checkpoint = point_of(front, point_id)["trial"], None
     path = folder / EXPORTS / f"{trial}{kind.suffix}"
+    inside(folder, f"{EXPORTS}/{trial}{kind.suffix}")
     if weights is not None:
         home = weights if weights.name == "checkpoint" else weights / "checkpoint"
         known = retrainings(folder)
@@ -115,6 +118,11 @@ def place_of(
         path = home.parents[1] / EXPORTS / f"{home.parent.name}{kind.suffix}"
     if out is None or not out.is_relative_to(folder):
         return Place(path, checkpoint)
+    if checkpoint is not None and out != path:
+        raise ConfigError(
+            f"{out} is in the run folder, where the exports of a retraining lie in {path.parent}. Leave "
+            "--out away, or name a place outside."
+        )
     if out.exists() and out != path and not is_export(front, out.relative_to(folder).as_posix()):
         raise ConfigError(
             f"{out} is a file of the run and no export, so it is not replaced. Leave --out away: exports lie "
@@ -159,6 +167,7 @@ def export_point(
     place = place_of(folder, front, point_id, kind, out, weights)
     found, path, recorded = rebuilt_point(folder, front, point_id), place.path, True
     if place.checkpoint is not None:
+        refuse_other(inside(folder, place.checkpoint), recorded_digest(folder, place.checkpoint))
         found = _with_weights(found, inside(folder, place.checkpoint))
     shipped = shipped_point(found, front)
     if out is not None and out != path and not os.access(folder, os.W_OK):
@@ -176,19 +185,36 @@ def export_point(
             return Exported(found, written, entry, parity, front, path, recorded)
         entry["path"] = path.relative_to(folder).as_posix()
         with held(folder, _taken(folder)):
+            with _replacing(path, temporary):
+                if place.checkpoint is None:
+                    front = record_export(front_file, found.point["trial"], entry)
+                else:
+                    record_retrained(folder, place.checkpoint, entry)
             if out is not None and out != path:
-                _copy(temporary, out)
-            os.replace(temporary, path)
-            if place.checkpoint is None:
-                front = record_export(front_file, found.point["trial"], entry)
-            else:
-                record_retrained(folder, place.checkpoint, entry)
+                _copy(path, out)
         return Exported(found, written, entry, parity, front, path, recorded)
     finally:
         temporary.unlink(missing_ok=True)
         if made:
             with contextlib.suppress(OSError):
                 path.parent.rmdir()  # where it is empty, nothing has come of it
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, new: Path) -> Iterator[None]:
+    """A file in the place of another one, which comes back if what is done inside fails."""
+    before = path.with_name(f".{os.getpid()}.before.tmp.{path.name}")
+    if path.exists():
+        os.replace(path, before)
+    os.replace(new, path)
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        if before.exists():
+            os.replace(before, path)
+        raise
+    before.unlink(missing_ok=True)
 
 
 def _with_weights(found: Rebuilt, checkpoint: Path) -> Rebuilt:

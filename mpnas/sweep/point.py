@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mpnas.cost import measure, measure_priced
-from mpnas.errors import ConfigError, FrontFileError
-from mpnas.pareto.artifacts import inside
+from mpnas.errors import CheckpointError, ConfigError, FrontFileError
+from mpnas.pareto.artifacts import digest, inside
 from mpnas.space import Assignment
 from mpnas.supernet import Parts, Supernet, attach
 from mpnas.sweep.bench import Bench, bench_of
@@ -143,7 +143,8 @@ def rebuilt_point(folder: Path, front: Mapping[str, Any], point_id: str) -> Rebu
 
     Raises:
       FrontFileError: no such point, no checkpoint in the run folder, or a front of another run.
-      CheckpointError: the checkpoint cannot be read, or is of another network.
+      CheckpointError: the checkpoint cannot be read, is not the one that was recorded, or is of another
+        network.
     """
     plan = plan_of_front(folder, front)
     point, bench = point_of(front, point_id), bench_of(plan)
@@ -152,12 +153,26 @@ def rebuilt_point(folder: Path, front: Mapping[str, Any], point_id: str) -> Rebu
             f"'{point_id}' names no checkpoint, so there are no weights to measure. Retrain it."
         )
     home = inside(folder, point["artifacts"]["checkpoint"])
+    refuse_other(home, point["artifacts"].get("sha256"))
     _, arrays, _ = load(home)
     net, assignment = bench.plain, None
     if point["assignment"]:
         net, assignment = bench.net, Assignment.from_json(point["assignment"])
         net.space.check(assignment)
     return Rebuilt(point, bench, net, filled(net.parts, arrays, home), assignment)
+
+
+def refuse_other(checkpoint: Path, sha256: str | None) -> None:
+    """Refuse a checkpoint that is not the one whose digest was recorded: its numbers would be other ones.
+
+    Raises:
+      CheckpointError: it is another one.
+    """
+    if sha256 is not None and checkpoint.is_dir() and (found := digest(checkpoint)) != sha256:
+        raise CheckpointError(
+            f"{checkpoint} is not the checkpoint that was recorded: its SHA-256 is {found[:12]}..., not "
+            f"{sha256[:12]}.... Put it back, or train again."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

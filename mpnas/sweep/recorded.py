@@ -10,6 +10,7 @@ from typing import Any
 
 from mpnas.errors import FrontFileError, RunFolderError
 from mpnas.pareto import Record, load, save
+from mpnas.pareto.artifacts import inside
 from mpnas.sweep.folder import RETRAINED, home_of, read_json, write_json
 
 EXPORTS = "exports"
@@ -30,7 +31,8 @@ def record_export(front_file: Path, trial: str, export: Mapping[str, Any]) -> di
       The new front.
 
     Raises:
-      FrontFileError: the front has no such trial any more, or cannot be written.
+      FrontFileError: the front has no such trial any more, one leads out of the run folder, or it cannot be
+        written.
       RunFolderError: the record of the trial cannot be read.
     """
     front = load(front_file)
@@ -39,6 +41,7 @@ def record_export(front_file: Path, trial: str, export: Mapping[str, Any]) -> di
         raise FrontFileError(
             f"{front_file} has no trial '{trial}' any more, so its export cannot be told there. Export again."
         )
+    changed = []
     for row in rows:
         before = row["artifacts"].get("exports", [])
         after = [one for one in before if one["path"] != export["path"]]
@@ -46,7 +49,10 @@ def record_export(front_file: Path, trial: str, export: Mapping[str, Any]) -> di
             after = sorted([*after, dict(export)], key=lambda one: str(one["path"]))
         if after != before:
             row["artifacts"] = _with(row["artifacts"], after)
-            _record(front_file.parent, row["trial"], row["artifacts"].get("exports", []))
+            changed.append(_record(front_file.parent, row["trial"], after))
+    # All of them are read before one is written.
+    for path, table in changed:
+        write_json(path, table)
     save(front, front_file)
     return front
 
@@ -83,6 +89,13 @@ def retrainings(folder: Path) -> dict[str, Path]:
     return found
 
 
+def recorded_digest(folder: Path, checkpoint: str) -> str | None:
+    """SHA-256 of the checkpoint of a retraining, as its record says; None where it says nothing."""
+    table = read_json(retrainings(folder)[checkpoint]) or {}
+    found = [one["artifacts"] for one in _records(table) if one["artifacts"].get("checkpoint") == checkpoint]
+    return found[0].get("sha256") if found else None
+
+
 def _records(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = [row for part in ("records", "plain_records") for row in table.get(part) or []]
     return [row for row in rows if isinstance(row, dict) and isinstance(row.get("artifacts"), dict)]
@@ -96,7 +109,9 @@ def is_export(front: Mapping[str, Any], path: str) -> bool:
     )
 
 
-def _record(folder: Path, trial: str, exports: list[dict[str, Any]]) -> None:
+def _record(folder: Path, trial: str, exports: list[dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
+    """The file of a trial's record, and what it says with these exports."""
+    inside(folder, f"trials/{trial}/result.json")
     path = home_of(folder, trial) / "result.json"
     table = read_json(path)
     if table is None:
@@ -105,7 +120,7 @@ def _record(folder: Path, trial: str, exports: list[dict[str, Any]]) -> None:
             "or write the front again: mpnas resume."
         )
     table["artifacts"] = _with(table.get("artifacts", {}), exports)
-    write_json(path, Record.from_json(table).to_json())
+    return path, Record.from_json(table).to_json()
 
 
 def _with(artifacts: Mapping[str, Any], exports: list[dict[str, Any]]) -> dict[str, Any]:

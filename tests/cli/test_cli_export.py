@@ -110,6 +110,46 @@ def test_files_of_the_run_are_never_replaced(refused, own_run):
     nothing_new(own_run)
 
 
+def test_a_trial_whose_name_leads_out_of_the_run_is_refused(refused, own_run):
+    evil = own_run.parent / "evil.csv"
+    evil.write_text("mine")
+    (own_run / "exports").mkdir()
+    front = json.loads((own_run / "front.json").read_text())
+    front["points"][0]["trial"] = "../../evil"
+    (own_run / "front.json").write_text(json.dumps(front))
+    assert "leaves the run folder" in refused(
+        "export", own_run, "--point", "p000", "--format", "csv", "--overwrite"
+    )
+    assert evil.read_text() == "mine"
+
+
+def test_a_linked_folder_of_exports_is_refused(refused, own_run):
+    (own_run.parent / "elsewhere").mkdir()
+    (own_run / "exports").symlink_to(own_run.parent / "elsewhere")
+    assert "leaves the run folder through a link" in refused("export", own_run, "--point", "p000")
+    assert list((own_run.parent / "elsewhere").iterdir()) == []
+
+
+def test_a_checkpoint_that_was_changed_is_not_shipped(refused, own_run):
+    (checkpoint,) = (own_run / "trials").glob("gumbel*/checkpoint")
+    next(path for path in checkpoint.rglob("*") if path.is_file()).write_bytes(b"other")
+    assert "is not the checkpoint that was recorded" in refused("export", own_run, "--point", "p000")
+    nothing_new(own_run)
+
+
+def test_an_export_that_cannot_be_recorded_leaves_the_earlier_one(mpnas, refused, own_run):
+    assert mpnas("export", own_run, "--point", "p000").exit_code == 0
+    (entry,), (file,) = exports(own_run), list((own_run / "exports").iterdir())
+    (result,) = (own_run / "trials").glob("gumbel*/result.json")
+    result.write_text("{")
+    sentence = refused(
+        "export", own_run, "--point", "p000", "--rounding", "dyadic_half_up", "--out", file, "--overwrite"
+    )
+    assert "cannot be read, so that the export of trial" in sentence
+    assert exports(own_run) == [entry] and digest(file) == entry["sha256"]
+    assert list((own_run / "exports").iterdir()) == [file]
+
+
 def test_nothing_is_exported_from_a_living_run(refused, own_run):
     with held(own_run):
         sentence = refused("export", own_run, "--point", "p000", "--format", "csv", "--out", "bits.csv")

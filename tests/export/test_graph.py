@@ -9,6 +9,7 @@ import pytest
 from mpnas.errors import GraphError
 from mpnas.export import (
     Add,
+    Concat,
     Contraction,
     Dequantise,
     IntegerGraph,
@@ -81,6 +82,7 @@ def test_ranges_of_tensors_follow_bits_and_sign():
     ({"scale": np.zeros(1)}, "finite and > 0"),
     ({"scale": np.ones(2)}, r"has shape \(2,\); it is \(1,\) or \(3,\)"),
     ({"midrise": True, "zero_point": 1}, "zero point 0"),
+    ({"zero_point": 2**32 - 5}, "has zero point 4294967291, beyond 2.29"),
 ])
 def test_a_tensor_that_no_integers_can_be_is_refused(changes, words):
     with pytest.raises(GraphError, match=words):
@@ -97,6 +99,9 @@ def test_a_tensor_that_no_integers_can_be_is_refused(changes, words):
     (lambda: requantise(rounding="double_round", offset=ints(1)), "no place for an offset"),
     (lambda: requantise(rounding="shift"), "its multiplier is 1"),
     (lambda: requantise(low=ints(8)), "leave no code"),
+    (lambda: requantise(rounding="shift", multiplier=ints(1)), "right shifts of shift are 0 to 30"),
+    (lambda: requantise(rounding="double_round"), "right shifts of double_round are 0 to 30"),
+    (lambda: requantise(zero_out=-(2**30)), "a zero point beyond 2.29"),
     (lambda: requantise(multiplier=ints(2**31)), "multiplier beyond int32"),
     (lambda: Multiply("m", ("a",), "b"), "'m' has 1 factors"),
     (lambda: Multiply("m", ("a", "b"), "c", 63), "shifts by 63; it takes two factors"),
@@ -159,6 +164,27 @@ def test_a_factor_has_its_zero_at_0():
     ops = (Quantise("i", "x", "q"), requantise(input="q", output="a"), Multiply("m", ("a", "a"), "y"))
     with pytest.raises(GraphError, match="product 'm' has a factor whose zero point is not 0"):
         IntegerGraph("x", "y", made, ops)
+
+
+@pytest.mark.parametrize("kind, one, other, out", [
+    (Add, (4, 3), (2, 3), (4, 3)), (Add, (4, 1), (4, 3), (4, 3)), (Concat, (4, 4, 1), (2, 8, 1), (4, 4, 2)),
+    (Concat, (), (), (2,)), (Concat, (3,), (4, 3), (6,)),
+])
+def test_what_is_joined_has_equal_axes(kind, one, other, out):
+    made = {
+        "x": Tensor("x", one, "real"), "q": Tensor("q", one, "code", 8), "a": Tensor("a", one, "sum"),
+        "b": Tensor("b", other, "sum"), "y": Tensor("y", out, "sum"),
+    }
+    ops = (Quantise("i", "x", "q"), requantise(input="q", output="a"), Reshape("s", "a", "b"),
+           kind("j", ("a", "b"), "y"))
+    with pytest.raises(GraphError, match=f"{kind.__name__} 'j' joins tensors of shapes|gives shape"):
+        IntegerGraph("x", "y", made, ops)
+
+
+def test_the_input_is_real():
+    made = {"q": Tensor("q", (3,), "code", 8), "y": Tensor("y", (3,), "real")}
+    with pytest.raises(GraphError, match="the input 'q' is a code; it must be real"):
+        IntegerGraph("q", "y", made, (Dequantise("d", "q", "y"),))
 
 
 def test_tensors_of_different_scales_are_not_added():

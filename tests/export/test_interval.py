@@ -1,5 +1,7 @@
 """Tests of mpnas/export/interval.py."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,6 +72,13 @@ def test_a_sum_beyond_int32_is_refused(terms, fits):
             intervals(made)
         with pytest.raises(GraphError, match="beyond int32"):
             integer.execute(made, np.zeros((1, terms)))
+
+
+def test_sums_beyond_64_bits_are_refused_and_do_not_wrap():
+    """70,000 levels of -(2^31 - 1) times codes of 16 bits: 2^63.1."""
+    wide = dataclasses.replace(layer(np.zeros((70_000, 1), int), (1,)), zero_point=np.array([2**31 - 1]))
+    with pytest.raises(GraphError, match="the sums of 'a' can leave 64 bits"):
+        intervals(graph(wide, Tensor("q", (70_000,), "code", 16, signed=False)))
 
 
 def rescaling(multiplier, shift, left=0):

@@ -266,7 +266,7 @@ def test_lengths_without_their_bytes_allocate_nothing():
     at = sections.graph.index(b"\x01a\x02\x02\x02") + 3
     huge = b"\x80\x80\x80\x80\x04"
     graph = sections.graph[:at] + huge + sections.graph[at + 1:]
-    with pytest.raises(PackError, match="longer than its weights"):
+    with pytest.raises(PackError, match=r"has shape \(1073741824, 2\)"):
         unpack(sealed(Sections(graph, sections.weights, sections.weight_bits)))
 
 
@@ -274,6 +274,22 @@ def test_bits_that_nobody_reads_are_refused():
     sections = opened(pack(dense()).data)
     with pytest.raises(PackError, match="bits of its weights are nobody's"):
         unpack(sealed(Sections(sections.graph, sections.weights + b"\x00\x00", sections.weight_bits + 16)))
+
+
+def test_padding_that_fills_the_memory_is_refused():
+    """A window of 1 x 1 that strides over 2^29 places of padding: one place comes out."""
+    made = (
+        Tensor("x", (8, 8, 1), "real"), Tensor("q", (8, 8, 1), "code", 8), Tensor("s", (1, 8, 1), "sum"),
+        Tensor("y", (1, 8, 1), "real"),
+    )
+    kernel = Contraction(
+        "a", "q", "s", codes=np.ones((1, 1, 1, 1), np.int32), bits=np.array([2]), site="a",
+        zero_point=np.zeros(1, np.int64), midrise=np.zeros(1, bool), bias=np.zeros(1, np.int64),
+        strides=(2**30, 1), padding=((0, 2**29), (0, 0)), dilation=(1, 1),
+    )
+    ops = (Quantise("i", "x", "q"), kernel, Dequantise("o", "s", "y"))
+    with pytest.raises(PackError, match=r"operation 'a' pads \(8, 8, 1\) to \[536870920, 8\]"):
+        unpack(pack(IntegerGraph("x", "y", {t.name: t for t in made}, ops)).data)
 
 
 def test_a_graph_without_a_space_has_a_width_and_a_scale_per_channel():

@@ -12,6 +12,7 @@ import tiny_run  # noqa: E402
 
 from mpnas.errors import CheckpointError, FrontFileError  # noqa: E402
 from mpnas.pareto import load, save  # noqa: E402
+from mpnas.pareto.artifacts import digest  # noqa: E402
 from mpnas.sweep.point import Measured, ids_of, measure_point, point_of  # noqa: E402
 
 
@@ -49,7 +50,11 @@ def test_what_is_measured_again_agrees(run, front, point_id, part):
 
 
 def test_the_checkpoint_of_another_network_is_noticed(run, front):
-    front["points"][0]["artifacts"]["checkpoint"] = front["references"][0]["artifacts"]["checkpoint"]
+    artifacts = front["points"][0]["artifacts"]
+    artifacts["checkpoint"] = front["references"][0]["artifacts"]["checkpoint"]
+    with pytest.raises(CheckpointError, match="is not the checkpoint that was recorded: its SHA-256 is"):
+        measure_point(run, front, "p000")
+    artifacts["sha256"] = digest(run / artifacts["checkpoint"])
     with pytest.raises(CheckpointError, match="does not fit"):
         measure_point(run, front, "p000")
 

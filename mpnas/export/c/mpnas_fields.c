@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { LONGEST_TEXT = 4096 };
+enum { LONGEST_TEXT = 4096, MOST = 1 << 28 }; /* numbers in a tensor: also 32 bits can count their bytes */
 
 int mpnas_fail(reader *r, mpnas_status status) {
     if (r->status == MPNAS_OK) r->status = status;
@@ -117,7 +117,7 @@ uint64_t mpnas_shape(reader *r, uint32_t *rank, uint32_t *dims) {
     *rank = (uint32_t)mpnas_whole(r, MPNAS_RANK + 1);
     for (uint32_t k = 0; k < *rank; k++) {
         dims[k] = (uint32_t)mpnas_whole(r, (uint64_t)1 << 31);
-        if (dims[k] == 0 || count > ((uint64_t)1 << 40) / dims[k]) mpnas_fail(r, MPNAS_DAMAGED);
+        if (dims[k] == 0 || count > MOST / dims[k]) mpnas_fail(r, MPNAS_DAMAGED);
         count *= r->status == MPNAS_OK ? dims[k] : 0;
     }
     return count;
