@@ -14,6 +14,7 @@ from mpnas.pareto import load, save
 from mpnas.sweep.folder import HELD, RETRAINED, UNFINISHED, home_of, outline_of, read_json, write_json
 from mpnas.sweep.hold import holder_of
 
+EXPORTING = ("exports/.*.tmp.*", f"{RETRAINED}/*/exports/.*.tmp.*")  # of an export that was killed
 LEFTOVERS = ("damaged-*", "traceback.txt", ".*.tmp", ".*.part", "*.tmp")
 # Until a trial has a result: why its last attempt ended, and whether early stopping is to spare it now.
 NEEDED = ("traceback.txt", "damaged-result-")
@@ -47,6 +48,11 @@ def leftovers(folder: Path, *, dominated: bool = False) -> list[Leftover]:
         for home in (folder, *(home_of(folder, trial.id) for trial in outline_of(folder).trials))
         for pattern in LEFTOVERS for path in sorted(home.glob(pattern))
         if not (path.is_symlink() or (path.name.startswith(NEEDED) and not (home / "result.json").exists()))
+    ]
+    found += [
+        Leftover(path, "left by an export that was killed", size_of(path))
+        for pattern in EXPORTING for path in sorted(folder.glob(pattern))
+        if not path.is_symlink() and not Path("/proc", path.name.split(".")[1]).exists()
     ]
     found += [
         Leftover(path, "unfinished retraining", size_of(path))

@@ -187,18 +187,25 @@ def filled(tree: Any, arrays: dict[str, np.ndarray], folder: Path) -> Any:
 
 
 def _manager(folder: Path, reading: bool) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager(
-        folder,
-        options=ocp.CheckpointManagerOptions(
-            max_to_keep=None if reading else KEPT,
-            create=not reading,
-            read_only=reading,
-            step_prefix="step",
-            step_format_fixed_length=8,
-            cleanup_tmp_directories=not reading,
-            enable_async_checkpointing=False,
-        ),
-    )
+    logger = logging.getLogger("absl")
+    level = logger.level
+    if reading:
+        logger.setLevel(logging.ERROR)  # Orbax warns of every folder that it is told to read only
+    try:
+        return ocp.CheckpointManager(
+            folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=None if reading else KEPT,
+                create=not reading,
+                read_only=reading,
+                step_prefix="step",
+                step_format_fixed_length=8,
+                cleanup_tmp_directories=not reading,
+                enable_async_checkpointing=False,
+            ),
+        )
+    finally:
+        logger.setLevel(level)
 
 
 def arrays_of(tree: Any) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """Tests of mpnas/sweep/clean.py."""
 
+import os
 import shutil
 
 import pytest
@@ -37,6 +38,16 @@ def test_what_faults_leave_can_go_and_the_front_stays_whole(run):
     remove(run, found)
     assert leftovers(run) == []
     assert violations(load(run / "front.json"), root=run) == []
+
+
+def test_what_a_killed_export_left_can_go_and_a_living_one_keeps_its_file(run):
+    (run / "exports").mkdir()
+    (run / "retrained" / "p000" / "exports").mkdir(parents=True)
+    dead = run / "exports" / ".4194305.tmp.a.onnx"  # Linux gives no process such a number
+    other = run / "retrained" / "p000" / "exports" / ".4194305.tmp.seed0.csv"
+    for path in (dead, other, run / "exports" / f".{os.getpid()}.tmp.b.onnx", run / "exports" / "a.onnx"):
+        path.write_text("half")
+    assert [one.path for one in leftovers(run)] == [dead, other]
 
 
 def test_a_search_that_is_tried_again_keeps_the_result_by_which_it_is_spared(run):

@@ -202,11 +202,13 @@ def test_reading_changes_nothing(folder):
     assert listing() == before
 
 
-def test_reading_leaves_a_half_written_save_of_a_living_trial_and_damage_where_they_are(folder):
+def test_reading_leaves_a_half_written_save_of_a_living_trial_and_damage_where_they_are(folder, caplog):
     shutil.copytree(folder / "step_00000020", folder / "step_00000030.orbax-checkpoint-tmp")
     flip(data_file(folder, 20), lambda size: size // 2)
     before = sorted(folder.parent.rglob("*"))
+    caplog.clear()
     step, arrays, meta = load(folder)
+    assert ["checkpoint 20" in one.getMessage() for one in caplog.records] == [True]
     assert (step, meta["stage"], arrays["['w']"][0, 0]) == (10, "search", 10.0)
     assert sorted(folder.parent.rglob("*")) == before
 
