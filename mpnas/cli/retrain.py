@@ -32,7 +32,9 @@ Examples:
               help="Train with so many seeds, and tell their mean and spread.")
 @click.option("--teacher", default="float", metavar="NAME", show_default=True,
               help="Whom it learns from: float, a checkpoint folder, or module:callable.")
-@click.option("--compare", is_flag=True, help="Train without teacher and bins as well, and tell the gain.")
+@click.option("--compare", is_flag=True,
+              help="Train without teacher and bins as well, where there are both also with bins alone, and "
+                   "tell the gains.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
               help="Override a key of the retraining, such as recipe.retrain.steps=5000. Repeatable.")
 def command(
@@ -64,7 +66,9 @@ def command(
 def before_and_after(done: Retrained) -> Table:
     """The metrics and costs of a point in its front, and after training it again."""
     document = done.document
-    columns = ["before", "after"] + (["plain", "gain"] if done.plain else [])
+    against = [("plain", "gain")] if done.plain else []
+    against += [("bins", "gain_over_bins")] if done.binned else []
+    columns = ["before", "after", *(name.replace("_", " ") for pair in against for name in pair)]
     title = f"{done.point['id']}: {done.point['label']}"
     if document["recipe"] is not None:
         title += f", {document['recipe']}"
@@ -73,9 +77,9 @@ def before_and_after(done: Retrained) -> Table:
     table = table_of(title, ["", "part"], columns)
     for part, name in METRIC_OF.items():
         cells = [percent(done.point["metrics"][name]["mean"]), with_spread(document["metrics"][name], "std")]
-        if done.plain:
-            cells.append(with_spread(document["plain"][name], "std"))
-            cells.append(with_spread(document["gain"][name], "stderr"))
+        for other, gain in against:
+            cells.append(with_spread(document[other][name], "std"))
+            cells.append(with_spread(document[gain][name], "stderr"))
         row(table, "accuracy", part, *cells)
     for name, cost in done.record.costs.items():
         cells = [amount_text(done.point["costs"][name]), amount_text(cost)]

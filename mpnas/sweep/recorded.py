@@ -97,7 +97,7 @@ def recorded_digest(folder: Path, checkpoint: str) -> str | None:
 
 
 def _records(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = [row for part in ("records", "plain_records") for row in table.get(part) or []]
+    rows = [row for part in ("records", "plain_records", "bins_records") for row in table.get(part) or []]
     return [row for row in rows if isinstance(row, dict) and isinstance(row.get("artifacts"), dict)]
 
 

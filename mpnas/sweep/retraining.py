@@ -38,6 +38,7 @@ from mpnas.sweep.table import override
 from mpnas.sweep.teaching import FLOAT, teacher_named
 from mpnas.train import (
     PLAIN,
+    UNTAUGHT,
     Checkpoints,
     Hooks,
     Phase,
@@ -56,7 +57,7 @@ from mpnas.train.checkpoint import filled, load
 
 SCHEMA = "mpnas.retrained/1"
 RETRAIN_KEYS = "recipe.retrain."
-TAUGHT, PLAINLY = "", "plain-"  # before the names of folders and stages
+TAUGHT, PLAINLY, BINNED = "", "plain-", "bins-"  # before the names of folders and stages
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -69,6 +70,7 @@ class Retrained:
       point: As in the front, before.
       records: The same network after, one record per seed.
       plain: The same without teacher and bins, one per seed; empty unless they were asked for.
+      binned: The same without teacher, its bins kept; empty too unless there are both.
       folder: Where result and checkpoints are.
       document: What `result.json` says.
     """
@@ -76,6 +78,7 @@ class Retrained:
     point: Point
     records: tuple[Record, ...]
     plain: tuple[Record, ...]
+    binned: tuple[Record, ...]
     folder: Path
     document: dict[str, Any]
 
@@ -124,7 +127,8 @@ def retrain_point(
       seeds: How many, counted on from that of the point; >= 1. All start from the float network of the
         point's seed, unless the recipe draws fresh weights.
       teacher: `float`, a checkpoint folder, or `module:callable`; see `teaching.py`.
-      compare: Whether to train without teacher and bins as well, with the same seeds.
+      compare: Whether to train without teacher and bins as well, with the same seeds, and where there are
+        both also with the bins alone, so that the gain of the teacher is told.
       report: Called with each row of metrics.
 
     Raises:
@@ -153,21 +157,31 @@ def retrain_point(
         own = json.dumps([told["phase"], teacher], sort_keys=True).encode()
         name += f"-{hashlib.sha256(own).hexdigest()[:8]}"
     numbers = range(int(point["seed"]), int(point["seed"]) + seeds)
+    variants = _variants(phase, compare)
     with _workplace(folder, name, told) as work:
         began, home = time.time(), folder / RETRAINED / name
-        runs: dict[str, tuple[Record, ...]] = {TAUGHT: (), PLAINLY: ()}
+        runs: dict[str, tuple[Record, ...]] = {TAUGHT: (), PLAINLY: (), BINNED: ()}
         for number in numbers:
-            for prefix in (TAUGHT, PLAINLY) if compare else (TAUGHT,):
-                variant = phase if prefix == TAUGHT else dataclasses.replace(phase, **PLAIN)
+            for prefix, variant in variants.items():
                 place = f"{prefix}seed{number}"
                 stage = "retrain" if seeds == 1 and not compare else f"{prefix}seed {number}"
                 record = _one(job, variant, number, work / place, (home / place).relative_to(folder), stage)
                 runs[prefix] += (record,)
-        document = told | _summary(point, runs[TAUGHT], runs[PLAINLY])
+        document = told | _summary(point, runs[TAUGHT], runs[PLAINLY], runs[BINNED])
         document["seconds"] = round(time.time() - began, 3)
         write_json(work / "result.json", document)
         _put_in_place(work, home, {f"{prefix}seed{r.seed}" for prefix in runs for r in runs[prefix]})
-    return Retrained(point, runs[TAUGHT], runs[PLAINLY], home, document)
+    return Retrained(point, runs[TAUGHT], runs[PLAINLY], runs[BINNED], home, document)
+
+
+def _variants(phase: Phase, compare: bool) -> dict[str, Phase]:
+    """Phases to train with each seed, by what their folders begin with."""
+    found = {TAUGHT: phase}
+    if compare:
+        found[PLAINLY] = dataclasses.replace(phase, **PLAIN)
+        if phase.taught and phase.bins:
+            found[BINNED] = dataclasses.replace(phase, **UNTAUGHT)
+    return found
 
 
 def _trainable(front: Mapping[str, Any], point_id: str) -> Point:
@@ -332,8 +346,10 @@ def _origin(job: _Job, seed: int) -> Parts:
 # The result ------------------------------------------------------------------------------------
 
 
-def _summary(point: Point, records: Sequence[Record], plain: Sequence[Record]) -> dict[str, Any]:
-    """Mean and spread over the seeds, and the gain over the plain ones, seed by seed."""
+def _summary(
+    point: Point, records: Sequence[Record], plain: Sequence[Record], binned: Sequence[Record]
+) -> dict[str, Any]:
+    """Mean and spread over the seeds, and the gains over those without teacher, seed by seed."""
     return {
         "schema": SCHEMA,
         "seeds": [record.seed for record in records],
@@ -341,10 +357,17 @@ def _summary(point: Point, records: Sequence[Record], plain: Sequence[Record]) -
         "metrics": _metrics_of(records),
         "costs": records[0].costs,
         "plain": _metrics_of(plain),
-        "gain": {name: gain_of(records, plain, name) for name in METRIC_OF.values()} if plain else None,
+        "gain": _gains_of(records, plain),
+        "bins": _metrics_of(binned),
+        "gain_over_bins": _gains_of(records, binned),
         "records": [record.to_json() for record in records],
         "plain_records": [record.to_json() for record in plain],
+        "bins_records": [record.to_json() for record in binned],
     }
+
+
+def _gains_of(records: Sequence[Record], others: Sequence[Record]) -> dict[str, Any] | None:
+    return {name: gain_of(records, others, name) for name in METRIC_OF.values()} if others else None
 
 
 def _metrics_of(records: Sequence[Record]) -> dict[str, Any] | None:

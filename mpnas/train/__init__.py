@@ -8,7 +8,7 @@ from mpnas.train.model import is_model, streams
 from mpnas.train.phase import Optimizer, Phase
 from mpnas.train.population import Member, Mode, Population, mode_of, run_members
 from mpnas.train.propose import decided_gap, propose
-from mpnas.train.recipes import PLAIN, RECIPES, Recipe, recipe_named
+from mpnas.train.recipes import PLAIN, RECIPES, UNTAUGHT, Recipe, recipe_named
 from mpnas.train.scores import scores_of
 from mpnas.train.search import (
     FLOAT_PHASE,
@@ -35,6 +35,7 @@ __all__ = [
     "RECIPES",
     "RETRAIN_PHASE",
     "SEARCH_PHASE",
+    "UNTAUGHT",
     "Answers",
     "Checkpoints",
     "Found",

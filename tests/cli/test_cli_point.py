@@ -40,7 +40,9 @@ def test_a_recipe_with_seeds_and_a_comparison_tells_spread_and_gain(mpnas, own_r
     written = json.loads((home / "result.json").read_text())
     table = result.stdout
     assert ", sdq, 2 seeds" in table and "plain" in table and "gain" in table
-    for part, spread in (("metrics", "std"), ("plain", "std"), ("gain", "stderr")):
+    assert "bins" in table and "gain over bins" in table
+    told = {"metrics": "std", "plain": "std", "gain": "stderr", "bins": "std", "gain_over_bins": "stderr"}
+    for part, spread in told.items():
         found = written[part]["test_accuracy"]
         assert f"{100 * found['mean']:.2f} ± {100 * found[spread]:.2f} %" in table
     assert f"retrained/{home.name}/seed1/checkpoint" in table

@@ -25,6 +25,7 @@ from mpnas.sweep.clean import leftovers  # noqa: E402
 from mpnas.sweep.hold import held  # noqa: E402
 from mpnas.sweep.named import model_of  # noqa: E402
 from mpnas.sweep.plan import load_plan  # noqa: E402
+from mpnas.sweep.recorded import retrainings  # noqa: E402
 from mpnas.sweep.retraining import retrain_point  # noqa: E402
 from mpnas.train.checkpoint import arrays_of  # noqa: E402
 from mpnas.train.checkpoint import load as load_checkpoint  # noqa: E402
@@ -217,10 +218,23 @@ def test_a_comparison_is_with_plain_training_of_the_same_seeds(run, front):
     assert done.document["plain"] == plain.document["metrics"]
 
 
+def test_what_the_teacher_adds_to_bins_is_told_too(run, front):
+    done = retrain_point(run, front, "p000", SHORT, recipe="sdq", compare=True)
+    assert {p.name for p in done.folder.iterdir() if p.is_dir()} == {"bins-seed0", "plain-seed0", "seed0"}
+    alone = ["recipe.retrain.bins=0.1", "recipe.retrain.bn_batches=32"]
+    binned = retrain_point(run, front, "p000", [*SHORT, "recipe.retrain.distill=0", *alone])
+    assert done.document["bins"] == binned.document["metrics"]
+    for name, gain in done.document["gain_over_bins"].items():
+        assert gain["values"] == [done.record.metrics[name] - binned.record.metrics[name]]
+    checkpoint = done.document["bins_records"][0]["artifacts"]["checkpoint"]
+    assert retrainings(run)[checkpoint] == done.folder / "result.json"
+
+
 def test_the_error_of_one_pair_is_not_known(run, front):
     done = retrain_point(run, front, "p000", SHORT, recipe="distil", compare=True)
     assert done.document["gain"]["accuracy"]["stderr"] is None
     assert math.isfinite(done.document["gain"]["accuracy"]["mean"])
+    assert done.document["bins"] is None and done.document["gain_over_bins"] is None  # it has no bins
 
 
 def test_an_interrupted_comparison_keeps_the_seeds_that_are_done(run, front):

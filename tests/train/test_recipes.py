@@ -24,8 +24,9 @@ def test_a_recipe_has_the_terms_of_its_method_and_no_others(name, terms):
         assert getattr(phase, key) == getattr(RETRAIN_PHASE, key)
 
 
-def test_soft_labels_stand_alone_and_weights_are_the_numbers_of_the_papers():
-    # Huang et al., 2022: the teacher's distribution without hard labels, lambda_E = 0.1.
+def test_soft_labels_stand_alone_and_numbers_are_those_of_the_papers():
+    # Huang et al., 2022: the teacher's distribution without hard labels, lambda_E = 0.1. What that number
+    # weighs is another matter: see the comment in recipes.py.
     sdq = recipe_named("sdq")
     assert (sdq.distill, sdq.temperature, sdq.bins) == (1.0, 1.0, 0.1)
     assert recipe_named("one-to-one").features == 400.0  # Zhang et al., 2023: L_det + 400 L_OST
