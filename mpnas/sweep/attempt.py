@@ -4,6 +4,7 @@ A driver may start a trial again while an earlier worker, cut off from it, is st
 attempt claims a number by creating a file, and looks before it writes whether a larger one is there.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -48,3 +49,15 @@ def cut_metrics(path: Path, last_step: int) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     os.replace(temporary, path)
+
+
+def last_seconds(path: Path) -> float:
+    """What the last whole row says that the trial had taken until then; 0 where there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return 0.0
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            return float(json.loads(line)["seconds"])
+    return 0.0

@@ -19,7 +19,7 @@ from mpnas.errors import CheckpointError, FrontFileError, MpnasError, NonFiniteL
 from mpnas.pareto import Record
 from mpnas.pareto.artifacts import digest
 from mpnas.supernet import Parts
-from mpnas.sweep.attempt import Fenced, claim, cut_metrics, newest
+from mpnas.sweep.attempt import Fenced, claim, cut_metrics, last_seconds, newest
 from mpnas.sweep.bench import bench_of
 from mpnas.sweep.config import controller_of
 from mpnas.sweep.folder import home_of, write_json
@@ -61,7 +61,7 @@ class Home:
         self.plan, self.spec, self.folder, self.report, self.alive = plan, spec, folder, report, alive
         self.path = home_of(folder, spec.id)
         self.attempt = claim(self.path / "attempts")
-        self.began = time.time()
+        self.began, self._spent = time.time(), last_seconds(self.path / "metrics.jsonl")
         self.bench = bench_of(plan)
         self.experiment, self.data = self.bench.experiment, self.bench.data
         write_json(self.path / "config.json", {"trial": dataclasses.asdict(spec), "experiment": plan.table})
@@ -141,6 +141,11 @@ class Home:
         """Drop the rows of metrics after a step."""
         cut_metrics(self.path / "metrics.jsonl", step)
 
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of this attempt, and of earlier ones up to their last rows."""
+        return round(self._spent + time.time() - self.began, 3)
+
     def hooks(
         self,
         stage: str,
@@ -170,7 +175,7 @@ class Home:
                 "stage_steps": progress.steps,
                 "loss": progress.loss,
                 f"{'train' if progress.state is not None else 'select'}_accuracy": progress.accuracy,
-                "seconds": round(time.time() - self.began, 3),
+                "seconds": self.seconds,
             }
             if progress.assignment is not None:
                 row |= decided_gap(self.bench.net, self.bench.costs, progress.assignment)
@@ -216,7 +221,7 @@ class Home:
         return Record(
             trial=spec.id, kind=spec.kind, controller=name, seed=spec.seed,  # type: ignore[arg-type]
             budget=dict(spec.budget), status=status, stage=stage, metrics=metrics, costs=costs,
-            artifacts=artifacts, seconds={"total": round(time.time() - self.began, 3)},
+            artifacts=artifacts, seconds={"total": self.seconds},
             ended_utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **more,
         )
 

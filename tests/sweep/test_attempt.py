@@ -2,7 +2,9 @@
 
 import json
 
-from mpnas.sweep.attempt import claim, cut_metrics, newest
+import pytest
+
+from mpnas.sweep.attempt import claim, cut_metrics, last_seconds, newest
 
 
 def test_attempts_are_numbered_upwards(tmp_path):
@@ -43,3 +45,15 @@ def test_half_written_and_foreign_lines_are_dropped(tmp_path):
 def test_missing_metrics_stay_missing(tmp_path):
     cut_metrics(tmp_path / "metrics.jsonl", 3)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text, seconds", [
+    (None, 0.0), ("", 0.0), ('{"step": 1}\n', 0.0), ("[1]\n", 0.0), ("{\n", 0.0),
+    ('{"step": 1, "seconds": 2.5}\n{"step": 2, "seconds": 4.25}\n', 4.25),
+    ('{"step": 1, "seconds": 2.5}\n{"step": 2, "sec', 2.5),
+])
+def test_time_that_earlier_attempts_took_is_read_off_the_last_row(tmp_path, text, seconds):
+    path = tmp_path / "metrics.jsonl"
+    if text is not None:
+        path.write_text(text)
+    assert last_seconds(path) == seconds

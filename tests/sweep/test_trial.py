@@ -101,6 +101,10 @@ def assert_same_end(folder, finished, trial=SEARCH, *, after):
     assert told(record) == told(run_trial(finished, trial))
     assert rows(folder, trial) == rows(finished, trial)
     assert final_arrays(folder, trial) == final_arrays(finished, trial)
+    lines = (folder / "trials" / trial / "metrics.jsonl").read_text().splitlines()
+    clock = [json.loads(line)["seconds"] for line in lines]
+    # What earlier attempts took is counted on.
+    assert clock == sorted(clock) and record.seconds["total"] >= clock[-1]
 
 
 def test_trial_killed_in_search_and_in_retraining_ends_as_if_it_had_not_been(tmp_path, finished, cache):
