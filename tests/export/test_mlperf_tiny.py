@@ -1,6 +1,7 @@
 """The executors on a network and on outputs that nobody here made: MLPerf Tiny's int8 ResNet-8.
 
-Over all 10,000 test images of CIFAR-10 the class of every output is that of TFLite's reference kernels.
+Over all 10,000 test images of CIFAR-10 the class of every output is that of TFLite's reference kernels; the
+suite, which compiles without optimisation, takes the first 2,000.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from mlperf_tiny import Importer
 from mpnas.data.cifar10 import decode
 from mpnas.export import compiled, integer
 
-IMAGES = 500
+CLASSES, IMAGES = 2000, 500
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,9 @@ def test_classes_are_those_of_the_reference_kernels(graph, everything, data_fold
         stored = archive["int8_out"]
     run = compiled.compiled(graph)
     assert len(everything) == len(stored) == 10_000
-    logits = np.concatenate([np.asarray(run(everything[at: at + 500])) for at in range(0, 10_000, 500)])
-    assert agreement(logits, stored) == 1.0
+    parts = [np.asarray(run(everything[at: at + IMAGES])) for at in range(0, CLASSES, IMAGES)]
+    logits = np.concatenate(parts)
+    assert agreement(logits, stored[:CLASSES]) == 1.0
     assert len(set(np.argmax(logits, axis=1))) == 10
 
 
